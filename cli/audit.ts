@@ -1,0 +1,38 @@
+/** `ringfence audit`: every tenant, and whatever no live claim accounts for. */
+import { type Audit, audit } from "../components/tenancy/audit.ts";
+import { withStores } from "./stores.ts";
+import { table } from "./table.ts";
+
+/** The exit code when something is found. */
+export const FOUND = 3;
+
+/** @returns the exit code */
+export async function auditCommand({ json }: { json?: boolean }): Promise<number> {
+  const result = await withStores(audit);
+  console.log(json ? JSON.stringify(result, null, 2) : auditText(result));
+  return result.findings.length > 0 ? FOUND : 0;
+}
+
+export function auditText({ tenants, findings, graves }: Audit): string {
+  const parts: string[] = [];
+  if (tenants.length > 0) {
+    const rows = tenants.map(({ logicalName, state, generation, keys, recorded }) => [
+      logicalName,
+      state,
+      generation,
+      String(keys),
+      `${recorded.project}/${recorded.stack}`,
+    ]);
+    parts.push(table(["TENANT", "STATE", "GENERATION", "KEYS", "STACK"], rows));
+  }
+  if (findings.length > 0)
+    parts.push(
+      table(
+        ["FOUND", "NAME", "DETAIL"],
+        findings.map(({ kind, name, detail }) => [kind, name, detail]),
+      ),
+    );
+  if (graves > 0) parts.push(`${graves} released tenants are watched for late calls`);
+  parts.push(`${tenants.length} tenants, residue ${findings.length}`);
+  return parts.join("\n\n");
+}

@@ -1,0 +1,48 @@
+/** The `ringfence` command. */
+import { Command } from "commander";
+import { auditCommand } from "./audit.ts";
+import { devDown, devEnv, devReset, devStatus, devUp } from "./dev.ts";
+import { doctor } from "./doctor.ts";
+import { destroy, start } from "./start.ts";
+
+const program = new Command("ringfence").description(
+  "Inference pipelines that keep to themselves and leave nothing behind",
+);
+
+/** Ends with the code that the command returns; an error is one line on stderr, its stack with RINGFENCE_DEBUG. */
+const run =
+  <Options>(command: (options: Options) => Promise<unknown>) =>
+  async (options: Options): Promise<void> => {
+    try {
+      const code = await command(options);
+      process.exitCode = typeof code === "number" ? code : 0;
+    } catch (error) {
+      console.error(process.env.RINGFENCE_DEBUG ? error : `error: ${(error as Error).message}`);
+      process.exitCode = 1;
+    }
+  };
+
+program.command("start").description("bring everything and run 'pulumi up' on the dev stack").action(run(start));
+program
+  .command("destroy")
+  .description("run 'pulumi destroy' on the dev stack and prove that nothing is left")
+  .action(run(destroy));
+program
+  .command("audit")
+  .description("list tenants, and whatever no live claim accounts for; exit code 3 when something is found")
+  .option("--json", "print JSON")
+  .action(run(auditCommand));
+program.command("doctor").description("list each tool, its version and where it came from").action(run(doctor));
+
+const dev = program.command("dev").description("the embedded etcd, NATS and Kubernetes");
+dev.command("up").description("start what does not run").action(run(devUp));
+dev.command("down").description("stop all servers; their data stay").action(run(devDown));
+dev.command("reset").description("stop all servers and forget their data").action(run(devReset));
+dev
+  .command("status")
+  .description("what runs, where, and where the admin's credentials are")
+  .option("--json", "print JSON")
+  .action(run(devStatus));
+dev.command("env").description(`print what a shell needs: eval "$(npx ringfence dev env)"`).action(run(devEnv));
+
+await program.parseAsync();

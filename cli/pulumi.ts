@@ -1,0 +1,93 @@
+/** Runs the Pulumi CLI on the dev stack, and clears what a killed one left in its local backend. */
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** One Pulumi project in one environment. */
+export interface Project {
+  root: string;
+  env: NodeJS.ProcessEnv;
+}
+
+/** Runs pulumi with its output on ours; resolves with its exit code. */
+export function pulumi({ root, env }: Project, args: string[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(
+      "pulumi",
+      [...args, "--non-interactive", "--color", process.stdout.isTTY ? "always" : "never"],
+      {
+        cwd: root,
+        env: { ...env, PULUMI_SKIP_UPDATE_CHECK: "true" },
+        stdio: ["ignore", "inherit", "inherit"],
+      },
+    );
+    child.on("error", reject);
+    child.on("exit", (code, signal) => resolve(code ?? (signal ? 1 : 0)));
+  });
+}
+
+/** Runs pulumi and returns what it prints; undefined when it fails. */
+export function pulumiJson<T>({ root, env }: Project, args: string[]): T | undefined {
+  const { status, stdout } = spawnSync("pulumi", [...args, "--non-interactive"], {
+    cwd: root,
+    env: { ...env, PULUMI_SKIP_UPDATE_CHECK: "true" },
+    encoding: "utf8",
+    maxBuffer: 64 * 2 ** 20,
+  });
+  return status === 0 ? (JSON.parse(stdout) as T) : undefined;
+}
+
+/** Whether the stack exists in the backend. */
+export function stackExists(project: Project, stack: string): boolean {
+  return (pulumiJson<Array<{ name: string }>>(project, ["stack", "ls", "--json"]) ?? []).some(
+    ({ name }) => name === stack,
+  );
+}
+
+/**
+ * Clears the local backend's locks on a stack when the pulumi that holds each is dead. One that lives, or runs on
+ * another machine, is left alone: pulumi itself then says who it is.
+ */
+export async function clearDeadLocks(project: Project, stack: string): Promise<void> {
+  const backend = project.env.PULUMI_BACKEND_URL;
+  if (!backend?.startsWith("file://")) return;
+  const held = locks(join(fileURLToPath(backend), ".pulumi", "locks"), stack);
+  if (held.length === 0 || !held.every(isDead)) return;
+  console.error(`clearing the lock of a pulumi that is gone (pid ${held.map(({ pid }) => pid).join(", ")})`);
+  await pulumi(project, ["cancel", "--yes", "--stack", stack]);
+}
+
+interface Lock {
+  pid: number;
+  hostname: string;
+}
+
+/** `<locks>/organization/<project>/<stack>/<id>.json` */
+function locks(directory: string, stack: string): Lock[] {
+  if (!existsSync(directory)) return [];
+  const files = readdirSync(directory, { recursive: true, encoding: "utf8" });
+  return files
+    .filter((file) => file.endsWith(".json") && file.split("/").at(-2) === stack)
+    .map((file) => JSON.parse(readFileSync(join(directory, file), "utf8")) as Lock);
+}
+
+function isDead(lock: Lock): boolean {
+  if (lock.hostname !== hostname()) return false;
+  try {
+    process.kill(lock.pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
+  return isDefunct(lock.pid);
+}
+
+/** A process that was killed and not yet waited for by its parent does nothing any more. */
+function isDefunct(pid: number): boolean {
+  try {
+    return / Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\)/, ""));
+  } catch {
+    return false;
+  }
+}

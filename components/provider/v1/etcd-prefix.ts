@@ -1,0 +1,49 @@
+/** Wire contract of `ringfence:EtcdPrefix`: its inputs and outputs are in state files in the field. */
+import type { dynamic } from "@pulumi/pulumi";
+import { z } from "zod";
+import { expectedPrefix, fencePrefix, type OpenPrefix, observePrefix, openPrefix } from "../../tenancy/prefix.ts";
+import { changed, checked, partInputs, storesOf } from "../wire.ts";
+
+export { configure } from "../wire.ts";
+
+export interface EtcdPrefixInputs {
+  platform: string;
+  owner: string;
+  logicalName: string;
+  generation: string;
+  stub?: number;
+}
+
+export type EtcdPrefixState = EtcdPrefixInputs & OpenPrefix;
+
+export const check = async (_olds: EtcdPrefixInputs, news: EtcdPrefixInputs) => checked(z.object(partInputs), news);
+
+export async function diff(_id: string, olds: EtcdPrefixState, news: EtcdPrefixInputs): Promise<dynamic.DiffResult> {
+  const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation"]);
+  const drift = replaces.length === 0 ? changed(olds, { ...expectedPrefix(news) }, ["permissions", "roles"]) : [];
+  const updates = [...drift, ...changed(olds, news, ["stub"])];
+  return { changes: replaces.length + updates.length > 0, replaces, deleteBeforeReplace: true };
+}
+
+export async function create(inputs: EtcdPrefixInputs): Promise<dynamic.CreateResult> {
+  const opened = await openPrefix(await storesOf(inputs), inputs);
+  return { id: opened.username, outs: { ...inputs, ...opened } };
+}
+
+export async function read(id: string, props: EtcdPrefixState): Promise<dynamic.ReadResult> {
+  return { id, props: { ...props, ...(await observePrefix(await storesOf(props), props)) } };
+}
+
+export async function update(
+  _id: string,
+  olds: EtcdPrefixState,
+  news: EtcdPrefixInputs,
+): Promise<dynamic.UpdateResult> {
+  return { outs: { ...news, ...(await openPrefix(await storesOf(news), news, olds.password)) } };
+}
+
+async function remove(_id: string, props: EtcdPrefixState): Promise<void> {
+  await fencePrefix(await storesOf(props), props);
+}
+
+export { remove as delete };

@@ -1,0 +1,44 @@
+/** Wire contract of `ringfence:Ledger`: its inputs and outputs are in state files in the field. */
+import type { dynamic } from "@pulumi/pulumi";
+import { z } from "zod";
+import { createLedger, deleteLedger, ledgerIsOpen } from "../../tenancy/ledger.ts";
+import { announce, changed, checked, STUB_VERSION, storesOf } from "../wire.ts";
+
+export { configure } from "../wire.ts";
+
+export interface LedgerInputs {
+  platform: string;
+  stub?: number;
+}
+
+const schema = z.object({ platform: z.string().min(1), stub: z.number().default(STUB_VERSION) });
+
+export const check = async (_olds: LedgerInputs, news: LedgerInputs) => checked(schema, news);
+
+export async function diff(_id: string, olds: LedgerInputs, news: LedgerInputs): Promise<dynamic.DiffResult> {
+  const replaces = changed(olds, news, ["platform"]);
+  return {
+    changes: replaces.length > 0 || changed(olds, news, ["stub"]).length > 0,
+    replaces,
+    deleteBeforeReplace: true,
+  };
+}
+
+export async function create(inputs: LedgerInputs): Promise<dynamic.CreateResult> {
+  return { id: await createLedger(await storesOf(inputs)), outs: inputs };
+}
+
+export async function read(id: string, props: LedgerInputs): Promise<dynamic.ReadResult> {
+  const open = await ledgerIsOpen(await storesOf(props), id);
+  return open ? { id, props, inputs: props } : { id: "", props: {} };
+}
+
+export async function update(_id: string, _olds: LedgerInputs, news: LedgerInputs): Promise<dynamic.UpdateResult> {
+  return { outs: news };
+}
+
+async function remove(id: string, props: LedgerInputs): Promise<void> {
+  for (const receipt of await deleteLedger(await storesOf(props), id)) announce(receipt);
+}
+
+export { remove as delete };

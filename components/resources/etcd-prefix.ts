@@ -1,0 +1,41 @@
+import * as pulumi from "@pulumi/pulumi";
+import { MODULE, stub } from "./stub.ts";
+
+const provider = stub(() => import("ringfence/provider/v1/etcd-prefix") as Promise<pulumi.dynamic.ResourceProvider>);
+
+/** Whose part a resource is. */
+export interface TenantPartArgs {
+  /** The platform's name. */
+  platform: pulumi.Input<string>;
+  /** The ledger's id. */
+  owner: pulumi.Input<string>;
+  /** The claim's `logicalName`. */
+  logicalName: pulumi.Input<string>;
+  /** The claim's `generation`. */
+  generation: pulumi.Input<string>;
+}
+
+/** An etcd user and role, bound to the claim's physical prefix. Its deletion deletes the user: no write of its lands after that. */
+export class EtcdPrefix extends pulumi.dynamic.Resource {
+  static readonly __pulumiType = `pulumi-nodejs:dynamic/${MODULE}:EtcdPrefix`;
+  declare readonly prefix: pulumi.Output<string>;
+  declare readonly username: pulumi.Output<string>;
+  /** Secret. */
+  declare readonly password: pulumi.Output<string>;
+  /** What the role may do, as read back; `pulumi refresh` shows drift here. */
+  declare readonly permissions: pulumi.Output<string[]>;
+  /** The user's roles, as read back. */
+  declare readonly roles: pulumi.Output<string[]>;
+
+  constructor(name: string, args: TenantPartArgs, opts?: pulumi.CustomResourceOptions) {
+    const outputs = {
+      prefix: undefined,
+      username: undefined,
+      password: undefined,
+      permissions: undefined,
+      roles: undefined,
+    };
+    const secret = pulumi.mergeOptions(opts, { additionalSecretOutputs: ["password"] });
+    super(provider, name, { ...args, ...outputs }, secret, MODULE, "EtcdPrefix");
+  }
+}

@@ -1,0 +1,43 @@
+import * as pulumi from "@pulumi/pulumi";
+import { MODULE, stub } from "./stub.ts";
+
+const provider = stub(() => import("ringfence/provider/v1/tenant-claim") as Promise<pulumi.dynamic.ResourceProvider>);
+
+export interface TenantClaimArgs {
+  /** The platform's name. */
+  platform: pulumi.Input<string>;
+  /** The ledger's id. */
+  owner: pulumi.Input<string>;
+  /** `<realm>/<pipeline>`. */
+  logicalName: pulumi.Input<string>;
+  /** Where the claim is made, recorded for people. */
+  project: pulumi.Input<string>;
+  stack: pulumi.Input<string>;
+  resource: pulumi.Input<string>;
+}
+
+/**
+ * The claim on a tenant's logical name, written by compare-and-swap before anything else of the tenant exists. A name
+ * that equals, contains or lies within another live claim's is refused. Its deletion is the tenant's release.
+ */
+export class TenantClaim extends pulumi.dynamic.Resource {
+  static readonly __pulumiType = `pulumi-nodejs:dynamic/${MODULE}:TenantClaim`;
+  declare readonly logicalName: pulumi.Output<string>;
+  /** Random, part of every physical name. */
+  declare readonly generation: pulumi.Output<string>;
+  /** The physical etcd prefix; ends in a slash. */
+  declare readonly prefix: pulumi.Output<string>;
+  /** The Kubernetes namespace. */
+  declare readonly namespace: pulumi.Output<string>;
+
+  constructor(name: string, args: TenantClaimArgs, opts?: pulumi.CustomResourceOptions) {
+    const outputs = {
+      generation: undefined,
+      attempt: undefined,
+      prefix: undefined,
+      username: undefined,
+      namespace: undefined,
+    };
+    super(provider, name, { ...args, ...outputs }, opts, MODULE, "TenantClaim");
+  }
+}

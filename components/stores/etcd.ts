@@ -1,0 +1,330 @@
+/**
+ * etcd, as the protocol needs it: guarded transactions, ranges, leases, users and roles.
+ *
+ * etcd3 was last released in 2023; it stays behind this module. Its retry policy and circuit breaker are switched off:
+ * after a few authentication changes by somebody else the breaker would refuse everything for seconds.
+ */
+import { noop } from "cockatiel";
+import {
+  Etcd3,
+  EtcdAuthenticationFailedError,
+  EtcdInvalidAuthTokenError,
+  type ICompare,
+  type IPermission,
+  type IRequestOp,
+} from "etcd3";
+import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
+
+/** Where etcd is and who we are there. */
+export interface EtcdAccess {
+  endpoints: string[];
+  username: string;
+  password: string;
+}
+
+/** A key as it was read. Revisions are etcd's, as text: they have 64 bits. */
+export interface Entry {
+  key: string;
+  value: string;
+  createRevision: string;
+  modRevision: string;
+  lease: string;
+}
+
+/** A condition or an operation of a transaction. */
+export type Compare = ICompare;
+export type Operation = IRequestOp;
+
+/** How long authentication changes by others are ridden out, milliseconds. */
+const AUTH_RETRY_MS = 10_000;
+
+const bytes = (text: string) => Buffer.from(text, "utf8");
+
+/** The end of the range of all keys that begin with `prefix`, as etcd wants it. */
+function rangeEnd(prefix: string): Buffer {
+  const end = bytes(prefix);
+  for (let i = end.length - 1; i >= 0; i--) {
+    const byte = end[i] as number;
+    if (byte < 0xff) {
+      end[i] = byte + 1;
+      return end.subarray(0, i + 1);
+    }
+  }
+  return Buffer.from([0]);
+}
+
+/** Conditions of a transaction. */
+export const when = {
+  /** The key does not exist. */
+  absent: (key: string): Compare => ({ key: bytes(key), target: "Create", result: "Equal", create_revision: 0 }),
+  exists: (key: string): Compare => ({ key: bytes(key), target: "Create", result: "Greater", create_revision: 0 }),
+  /** No key begins with the prefix: a compare over a range holds vacuously when the range is empty. */
+  noneBelow: (prefix: string): Compare => ({ ...when.absent(prefix), range_end: rangeEnd(prefix) }),
+  unchanged: (key: string, modRevision: string): Compare => ({
+    key: bytes(key),
+    target: "Mod",
+    result: "Equal",
+    mod_revision: modRevision,
+  }),
+};
+
+/** Operations of a transaction. */
+export const op = {
+  put: (key: string, value: string, lease = "0"): Operation => ({
+    request_put: { key: bytes(key), value: bytes(value), lease },
+  }),
+  remove: (key: string): Operation => ({ request_delete_range: { key: bytes(key) } }),
+  /** Removes the keys from `first` to `last`, both included. */
+  removeSpan: (first: string, last: string): Operation => ({
+    request_delete_range: { key: bytes(first), range_end: bytes(`${last}\0`) },
+  }),
+  get: (key: string): Operation => ({ request_range: { key: bytes(key) } }),
+  list: (prefix: string, limit = 0): Operation => ({
+    request_range: { key: bytes(prefix), range_end: rangeEnd(prefix), limit },
+  }),
+};
+
+/** A transaction's outcome; `read` holds what its get and list operations found, in their order. */
+export interface TxnResult {
+  succeeded: boolean;
+  revision: string;
+  read: Entry[][];
+}
+
+export class Etcd {
+  /** Names the server in messages. */
+  readonly label: string;
+  readonly #client: Etcd3;
+  readonly #username: string;
+
+  constructor(access: EtcdAccess) {
+    this.label = `etcd at ${access.endpoints.join(", ")}`;
+    this.#username = access.username;
+    this.#client = new Etcd3({
+      hosts: access.endpoints,
+      auth: { username: access.username, password: access.password },
+      defaultCallOptions: ({ isStream }) => (isStream ? {} : { deadline: Date.now() + CALL_DEADLINE_MS }),
+      faultHandling: { host: () => noop, global: noop },
+    });
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  /** @throws StoreError when etcd has authentication switched off: every tenant could then read everything. */
+  async requireAuthentication(): Promise<void> {
+    const status = await this.#call((client) => client.auth.authStatus());
+    if (!status.enabled) {
+      throw new StoreError(
+        `${this.label} has authentication off, so nothing would keep tenants apart: run 'etcdctl auth enable'`,
+      );
+    }
+  }
+
+  async get(key: string): Promise<Entry | undefined> {
+    const { kvs } = await this.#call((client) => client.kv.range({ key: bytes(key) }));
+    return kvs.map(entry)[0];
+  }
+
+  /** The keys that begin with the prefix, in order. */
+  async list(prefix: string, options: { limit?: number; keysOnly?: boolean } = {}): Promise<Entry[]> {
+    const range = {
+      key: bytes(prefix),
+      range_end: rangeEnd(prefix),
+      limit: options.limit ?? 0,
+      keys_only: options.keysOnly ?? false,
+    };
+    if (prefix === "") range.key = Buffer.from([0]);
+    const { kvs } = await this.#call((client) => client.kv.range(range));
+    return kvs.map(entry);
+  }
+
+  async count(prefix: string): Promise<number> {
+    const { count } = await this.#call((client) =>
+      client.kv.range({ key: bytes(prefix), range_end: rangeEnd(prefix), count_only: true }),
+    );
+    return Number(count);
+  }
+
+  /** One transaction: `success` when every condition holds, else `failure`. */
+  async txn(compare: Compare[], success: Operation[], failure: Operation[] = []): Promise<TxnResult> {
+    const { succeeded, header, responses } = await this.#call((client) => client.kv.txn({ compare, success, failure }));
+    const read = responses.flatMap(({ response_range }) => (response_range ? [response_range.kvs.map(entry)] : []));
+    return { succeeded, revision: header.revision, read };
+  }
+
+  /** @param ttl seconds */
+  async grantLease(ttl: number): Promise<string> {
+    return (await this.#call((client) => client.leaseClient.leaseGrant({ TTL: ttl }))).ID;
+  }
+
+  /** Revokes a lease, and with it removes its keys; one that is gone already is fine. */
+  async revokeLease(id: string): Promise<void> {
+    await this.#call((client) => client.leaseClient.leaseRevoke({ ID: id })).catch(ignore("lease not found"));
+  }
+
+  /** Keeps a lease alive until the returned function is called; a lease that is lost shows in the guarded transactions. */
+  async keepAlive(id: string, everyMs: number): Promise<() => void> {
+    const stream = await this.#client.leaseClient.leaseKeepAlive();
+    stream.on("error", () => clearInterval(timer));
+    stream.on("data", () => undefined);
+    const timer = setInterval(() => stream.write({ ID: id }), everyMs);
+    timer.unref();
+    return () => {
+      clearInterval(timer);
+      stream.end();
+    };
+  }
+
+  async users(): Promise<string[]> {
+    return (await this.#call((client) => client.auth.userList())).users;
+  }
+
+  async roles(): Promise<string[]> {
+    return (await this.#call((client) => client.auth.roleList())).roles;
+  }
+
+  /** The roles that a user has; undefined when there is no such user. */
+  async rolesOf(user: string): Promise<string[] | undefined> {
+    return this.#call((client) => client.auth.userGet({ name: user })).then(
+      (found) => found.roles,
+      ignore("user name not found"),
+    );
+  }
+
+  /** A role's permissions as lines such as `readwrite /a/ /a0`; undefined when there is no such role. */
+  async permissionsOf(role: string): Promise<string[] | undefined> {
+    return this.#call((client) => client.auth.roleGet({ role })).then(
+      (found) => (found.perm as unknown as IPermission[]).map(permissionLine),
+      ignore("role name not found"),
+    );
+  }
+
+  /** What `permissionsOf` shows for a role bound to one prefix. */
+  static boundTo(prefix: string): string {
+    return permissionLine(prefixPermission(prefix));
+  }
+
+  async addRole(role: string): Promise<void> {
+    await this.#call((client) => client.auth.roleAdd({ name: role })).catch(ignore("role name already exists"));
+  }
+
+  async grantPrefix(role: string, prefix: string): Promise<void> {
+    await this.#call((client) => client.auth.roleGrantPermission({ name: role, perm: prefixPermission(prefix) }));
+  }
+
+  /** Takes a permission away again, named as `permissionsOf` shows it. */
+  async revokePermission(role: string, line: string): Promise<void> {
+    const [, key, end] = line.split(" ").map((part) => Buffer.from(decodeURIComponent(part), "latin1")) as [
+      Buffer,
+      Buffer,
+      Buffer?,
+    ];
+    await this.#call((client) =>
+      client.auth.roleRevokePermission({ role, key: key as never, ...(end?.length && { range_end: end as never }) }),
+    ).catch(ignore("permission is not granted"));
+  }
+
+  /** Adds the user, or gives it this password when it exists. */
+  async setUser(user: string, password: string): Promise<void> {
+    const exists = (await this.rolesOf(user)) !== undefined;
+    await this.#call<unknown>((client) =>
+      exists ? client.auth.userChangePassword({ name: user, password }) : client.auth.userAdd({ name: user, password }),
+    );
+  }
+
+  async grantRole(user: string, role: string): Promise<void> {
+    await this.#call((client) => client.auth.userGrantRole({ user, role }));
+  }
+
+  async revokeRole(user: string, role: string): Promise<void> {
+    await this.#call((client) => client.auth.userRevokeRole({ name: user, role })).catch(ignore("role is not granted"));
+  }
+
+  async deleteUser(user: string): Promise<void> {
+    await this.#call((client) => client.auth.userDelete({ name: user })).catch(ignore("user name not found"));
+  }
+
+  async deleteRole(role: string): Promise<void> {
+    await this.#call((client) => client.auth.roleDelete({ role })).catch(ignore("role name not found"));
+  }
+
+  /**
+   * One call with its deadline. Every change of a user or role makes etcd fail whatever is in flight, of all users,
+   * before it is applied ("revision of auth store is old"), and drops tokens: such a call is made again.
+   */
+  async #call<T>(call: (client: Etcd3) => Promise<T>): Promise<T> {
+    const end = Date.now() + AUTH_RETRY_MS;
+    for (;;) {
+      try {
+        return await call(this.#client);
+      } catch (error) {
+        const { message } = error as Error;
+        const churn = error instanceof EtcdInvalidAuthTokenError || message.includes("revision of auth store is old");
+        if (!churn || Date.now() > end) throw this.#explain(error as Error);
+        await new Promise((resolve) => setTimeout(resolve, 10 + Math.random() * 90));
+      }
+    }
+  }
+
+  #explain(cause: Error): StoreError {
+    const { message } = cause;
+    if (cause instanceof EtcdAuthenticationFailedError) {
+      return new StoreError(
+        `${this.label} refused the log-in of '${this.#username}': correct its password in the platform's access`,
+        { cause },
+      );
+    }
+    // Without a connection nothing was sent; with one that broke, or a deadline, the call may have happened.
+    const refused = /ECONNREFUSED|No connection established|Name resolution failed/.test(message);
+    if (
+      refused ||
+      /UNAVAILABLE|DEADLINE_EXCEEDED|CANCELLED/i.test(
+        `${cause.constructor.name} ${message}`.replace(/([a-z])([A-Z])/g, "$1_$2"),
+      )
+    ) {
+      return new StoreError(
+        `${this.label} does not answer (${message}): start it, or correct the endpoints in the platform's access`,
+        {
+          unreachable: true,
+          inDoubt: !refused,
+          cause,
+        },
+      );
+    }
+    return new StoreError(`${this.label}: ${message}`, { cause });
+  }
+}
+
+const entry = (kv: {
+  key: Buffer;
+  value: Buffer;
+  create_revision: string;
+  mod_revision: string;
+  lease: string;
+}): Entry => ({
+  key: kv.key.toString("utf8"),
+  value: kv.value.toString("utf8"),
+  createRevision: kv.create_revision,
+  modRevision: kv.mod_revision,
+  lease: kv.lease,
+});
+
+const prefixPermission = (prefix: string): IPermission => ({
+  permType: "Readwrite",
+  key: bytes(prefix),
+  range_end: rangeEnd(prefix),
+});
+
+/** Keys are any bytes; latin1 and percent-encoding keep them on one line and reversible. */
+const shownKey = (key: Buffer) => encodeURI(key.toString("latin1"));
+
+const permissionLine = ({ permType, key, range_end }: IPermission): string =>
+  [String(permType).toLowerCase(), shownKey(key), ...(range_end?.length ? [shownKey(range_end)] : [])].join(" ");
+
+const ignore =
+  (text: string) =>
+  (error: Error): undefined => {
+    if (!error.message.includes(text)) throw error;
+  };

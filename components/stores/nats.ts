@@ -1,0 +1,172 @@
+/**
+ * NATS, as the system account sees it: pushes, fences, purges and deletes accounts, and counts what is left of them.
+ *
+ * Answers to writes prove nothing (the purge of an absent account says "initiated", a second delete says 200), so
+ * every writer here is followed by a reader at its caller: `lookup`, `accounts`, `connections`, `streams`.
+ */
+import { connect, credsAuthenticator, type Msg, type NatsConnection, RequestStrategy } from "nats";
+import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
+
+/** Where NATS is and who we are there. */
+export interface NatsAccess {
+  servers: string[];
+  systemCreds: string;
+}
+
+/** What a stream of an account holds. */
+export interface StreamCount {
+  name: string;
+  messages: number;
+  consumers: number;
+}
+
+/** How long the other servers of a cluster have to answer after the first one did, milliseconds. */
+const CLUSTER_JITTER_MS = 100;
+
+interface ServerAnswer {
+  data?: unknown;
+  error?: { description?: string; code?: number };
+}
+
+export class Nats {
+  /** Names the server in messages. */
+  readonly label: string;
+  readonly #connection: NatsConnection;
+
+  private constructor(label: string, connection: NatsConnection) {
+    this.label = label;
+    this.#connection = connection;
+  }
+
+  static async connect(access: NatsAccess): Promise<Nats> {
+    const label = `NATS at ${access.servers.join(", ")}`;
+    try {
+      const connection = await connect({
+        servers: access.servers,
+        authenticator: credsAuthenticator(new TextEncoder().encode(access.systemCreds)),
+        name: "ringfence",
+        timeout: CALL_DEADLINE_MS,
+        reconnect: false,
+      });
+      return new Nats(label, connection);
+    } catch (cause) {
+      const { code, message } = cause as Error & { code?: string };
+      if (code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED") {
+        throw new StoreError(
+          `${label} refused the system account's user: correct systemCreds in the platform's access`,
+          { cause },
+        );
+      }
+      throw new StoreError(
+        `${label} does not answer (${message}): start it, or correct the servers in the platform's access`,
+        {
+          unreachable: true,
+          cause,
+        },
+      );
+    }
+  }
+
+  get closed(): boolean {
+    return this.#connection.isClosed();
+  }
+
+  async close(): Promise<void> {
+    await this.#connection.close();
+  }
+
+  /** Pushes an account's JWT to the resolver; the server keeps the one that came last, whichever was issued last. */
+  async push(jwt: string): Promise<void> {
+    for (const answer of await this.#ask("$SYS.REQ.CLAIMS.UPDATE", jwt)) {
+      if (answer.error)
+        throw new StoreError(`${this.label} refused the account: ${answer.error.description ?? "no reason given"}`);
+    }
+  }
+
+  /** The JWT that the resolver has for an account; undefined when it has none. */
+  async lookup(account: string): Promise<string | undefined> {
+    const answer = await this.#request(`$SYS.REQ.ACCOUNT.${account}.CLAIMS.LOOKUP`, "");
+    return answer.string() || undefined;
+  }
+
+  /** The public keys of all accounts that the resolver has. */
+  async accounts(): Promise<string[]> {
+    const answers = await this.#ask("$SYS.REQ.CLAIMS.LIST", "");
+    return [...new Set(answers.flatMap(({ data }) => (data as string[] | null) ?? []))].sort();
+  }
+
+  /** @param deletion from `encodeDeletion` */
+  async deleteAccounts(deletion: string): Promise<void> {
+    await this.#ask("$SYS.REQ.CLAIMS.DELETE", deletion);
+  }
+
+  /** Removes all that JetStream keeps for an account; also works while the account is fenced. */
+  async purge(account: string): Promise<void> {
+    await this.#request(`$JS.API.ACCOUNT.PURGE.${account}`, "");
+  }
+
+  /** Who is connected as the account, as `name (address)`. */
+  async connections(account: string): Promise<string[]> {
+    const answers = await this.#ask("$SYS.REQ.SERVER.PING.CONNZ", JSON.stringify({ acc: account }));
+    type Connz = { connections?: Array<{ name?: string; ip?: string; port?: number }> };
+    return answers.flatMap(({ data }) =>
+      ((data as Connz).connections ?? []).map(({ name, ip, port }) => `${name ?? "unnamed"} (${ip}:${port})`),
+    );
+  }
+
+  /** The streams of an account, object and key-value buckets among them. */
+  async streams(account: string): Promise<StreamCount[]> {
+    const answers = await this.#ask(
+      "$SYS.REQ.SERVER.PING.JSZ",
+      JSON.stringify({ account, accounts: true, streams: true, consumers: true }),
+    );
+    type Stream = { name: string; state?: { messages?: number; consumer_count?: number } };
+    type Jsz = { account_details?: Array<{ id?: string; name?: string; stream_detail?: Stream[] }> };
+    const found = new Map<string, StreamCount>();
+    for (const { data } of answers) {
+      for (const detail of (data as Jsz | undefined)?.account_details ?? []) {
+        if (detail.id !== account && detail.name !== account) continue;
+        for (const { name, state } of detail.stream_detail ?? []) {
+          found.set(name, { name, messages: state?.messages ?? 0, consumers: state?.consumer_count ?? 0 });
+        }
+      }
+    }
+    return [...found.values()];
+  }
+
+  async #request(subject: string, payload: string): Promise<Msg> {
+    try {
+      return await this.#connection.request(subject, payload, { timeout: CALL_DEADLINE_MS });
+    } catch (cause) {
+      throw this.#explain(cause as Error, subject);
+    }
+  }
+
+  /** Asks every server; at least one has to answer. */
+  async #ask(subject: string, payload: string): Promise<ServerAnswer[]> {
+    const answers: ServerAnswer[] = [];
+    try {
+      const replies = await this.#connection.requestMany(subject, payload, {
+        strategy: RequestStrategy.JitterTimer,
+        maxWait: CALL_DEADLINE_MS,
+        jitter: CLUSTER_JITTER_MS,
+      });
+      for await (const reply of replies) answers.push(reply.json<ServerAnswer>());
+    } catch (cause) {
+      throw this.#explain(cause as Error, subject);
+    }
+    if (answers.length === 0) throw this.#explain(new Error("no answer"), subject);
+    return answers;
+  }
+
+  #explain(cause: Error, subject: string): StoreError {
+    return new StoreError(
+      `${this.label} does not answer on ${subject} (${cause.message}): check that it runs in operator mode with a full resolver`,
+      {
+        unreachable: true,
+        inDoubt: true,
+        cause,
+      },
+    );
+  }
+}

@@ -1,0 +1,60 @@
+/** A platform's stores, opened when they are needed and shared by all that a process does. */
+import type { Access } from "../plan/access.ts";
+import { digestOf } from "../plan/compile.ts";
+import { Etcd } from "../stores/etcd.ts";
+import { Kubernetes } from "../stores/kubernetes.ts";
+import { Nats } from "../stores/nats.ts";
+
+/** A platform's stores. NATS and Kubernetes are connected to when they are first asked for. */
+export interface Stores {
+  readonly access: Access;
+  readonly etcd: Etcd;
+  nats(): Promise<Nats>;
+  kubernetes(): Kubernetes;
+  close(): Promise<void>;
+}
+
+/** Opens a platform's stores; nothing is sent before they are used. */
+export function openStores(access: Access): Stores {
+  const etcd = new Etcd(access.etcd);
+  let nats: Promise<Nats> | undefined;
+  return {
+    access,
+    etcd,
+    nats: async () => {
+      const open = await nats?.catch(() => undefined);
+      if (open && !open.closed) return open;
+      nats = Nats.connect(access.nats);
+      return nats;
+    },
+    kubernetes: () => new Kubernetes(access.kubernetes),
+    close: async () => {
+      etcd.close();
+      await nats?.then((open) => open.close()).catch(() => undefined);
+    },
+  };
+}
+
+const opened = new Map<string, Promise<Stores>>();
+
+/** The stores for an access, shared by all that a process does; refused when etcd's authentication is off. */
+export function storesFor(access: Access): Promise<Stores> {
+  const key = digestOf(access);
+  let stores = opened.get(key);
+  if (!stores) {
+    stores = authenticated(openStores(access));
+    opened.set(key, stores);
+    stores.catch(() => opened.delete(key));
+  }
+  return stores;
+}
+
+async function authenticated(stores: Stores): Promise<Stores> {
+  try {
+    await stores.etcd.requireAuthentication();
+    return stores;
+  } catch (error) {
+    await stores.close();
+    throw error;
+  }
+}

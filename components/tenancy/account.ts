@@ -1,0 +1,185 @@
+/** A tenant's part of NATS: one account, and one user in it for each vertex. */
+
+import { StoreError, until } from "../stores/errors.ts";
+import type { Nats } from "../stores/nats.ts";
+import {
+  accountLimits,
+  decodeAccount,
+  encodeAccount,
+  encodeDeletion,
+  generateNkey,
+  type JetStreamShare,
+  publicKeyOf,
+  userCreds,
+} from "../stores/nats-jwt.ts";
+import type { Stores } from "./access.ts";
+import type { Hold } from "./hold.ts";
+import { type TenantRef, withClaim, withFormerClaim } from "./live-claim.ts";
+
+/**
+ * While an account is being created its JWT expires by itself, seconds: a push that arrives late, after the fence,
+ * makes an account that soon refuses everybody. Graves outlive it.
+ */
+export const CREATING_TTL = 60;
+
+/** How long open connections have to close once their account is fenced, milliseconds. */
+const DISCONNECT_DEADLINE_MS = 15_000;
+
+/** How long the asynchronous purge of an account's streams may take, milliseconds. */
+const PURGE_DEADLINE_MS = 30_000;
+
+export interface AccountRequest {
+  /** Names of the users, one credentials text each. */
+  users: string[];
+  jetStream: JetStreamShare;
+  /** What an earlier request gave: its account and its users are kept. */
+  existing?: { seed: string; creds: Record<string, string> };
+}
+
+/** What NATS has for a tenant; drift shows here. */
+export interface AccountView {
+  limits: Record<string, unknown>;
+  revocations: number;
+  imports: number;
+  exports: number;
+}
+
+export interface OpenAccount extends AccountView {
+  /** The account's public key. */
+  account: string;
+  /** Secret: signs further users. */
+  seed: string;
+  /** Secret: user → text of its credentials file. */
+  creds: Record<string, string>;
+}
+
+const accountName = ({ logicalName, generation }: TenantRef) => `ringfence:${logicalName}:${generation}`;
+
+/** Reads back the tenant that an account's name tells of; undefined for an account that is not ours. */
+export function tenantOfAccount(name: string): { logicalName: string; generation: string } | undefined {
+  const [, logicalName, generation] = /^ringfence:([^:]+):([0-9a-f]+)$/.exec(name) ?? [];
+  return logicalName && generation ? { logicalName, generation } : undefined;
+}
+
+/** Makes the account, or makes it right again. */
+export async function openAccount(stores: Stores, tenant: TenantRef, request: AccountRequest): Promise<OpenAccount> {
+  const nats = await stores.nats();
+  const { seed } = request.existing ?? generateNkey("account");
+  const publicKey = publicKeyOf(seed);
+  return withClaim(stores, tenant, (hold, seen) => {
+    const accounts = [...new Set([...seen.claim.accounts, publicKey])];
+    return hold.operation(seen, { accounts }, async ({ claim }) => {
+      const jwt = (expires?: Date) =>
+        encodeAccount({
+          name: accountName(tenant),
+          publicKey,
+          operatorSeed: stores.access.nats.operatorSeed,
+          jetStream: request.jetStream,
+          ...(expires && { expires }),
+        });
+      if (!request.existing)
+        await pushAndReadBack(hold, nats, publicKey, await jwt(new Date(Date.now() + CREATING_TTL * 1000)));
+      await pushAndReadBack(hold, nats, publicKey, await jwt());
+
+      const creds: Record<string, string> = {};
+      for (const name of request.users) {
+        creds[name] = request.existing?.creds[name] ?? (await userCreds({ name, accountSeed: seed }));
+      }
+      const view = await observeAccount(stores, publicKey);
+      if (!view) throw new StoreError(`${nats.label} lost account ${publicKey} right after it was pushed: run again`);
+      const made = { ...claim.made, nats: true };
+      return {
+        result: { account: publicKey, seed, creds, ...view },
+        closing: { made, state: made.etcd ? "active" : "creating" },
+      };
+    });
+  });
+}
+
+async function pushAndReadBack(hold: Hold, nats: Nats, publicKey: string, jwt: string): Promise<void> {
+  await hold.call(() => nats.push(jwt));
+  if ((await nats.lookup(publicKey)) !== jwt) {
+    throw new StoreError(`${nats.label} has another JWT for account ${publicKey} than the one just pushed: run again`);
+  }
+}
+
+/** What `observeAccount` shows when nothing has drifted. */
+export const expectedAccount = (jetStream: JetStreamShare): AccountView => ({
+  limits: accountLimits(jetStream),
+  revocations: 0,
+  imports: 0,
+  exports: 0,
+});
+
+/** What NATS has now; undefined when the account is not there. */
+export async function observeAccount(stores: Stores, account: string): Promise<AccountView | undefined> {
+  const jwt = await (await stores.nats()).lookup(account);
+  if (!jwt) return undefined;
+  const { limits, revocations, imports, exports } = decodeAccount(jwt);
+  return { limits, revocations: Object.keys(revocations).length, imports, exports };
+}
+
+/** Closes an account to everybody and waits until nobody is connected; one that is not there is closed already. */
+export async function fence(stores: Stores, hold: Hold, account: string): Promise<void> {
+  const nats = await stores.nats();
+  const current = await nats.lookup(account);
+  if (!current) return;
+  const { name } = decodeAccount(current);
+  const jwt = await encodeAccount({
+    name,
+    publicKey: account,
+    operatorSeed: stores.access.nats.operatorSeed,
+    jetStream: {},
+    connections: 0,
+    // JWTs carry whole seconds: one issued within this second is meant as well.
+    revokedBefore: new Date(Date.now() + 1000),
+  });
+  await hold.call(() => nats.push(jwt));
+  await until(async () => ((await nats.connections(account)).length === 0 ? true : undefined), {
+    deadlineMs: DISCONNECT_DEADLINE_MS,
+    late: async () =>
+      new StoreError(
+        `${nats.label}: account ${account} is fenced, and still connected are ${(await nats.connections(account)).join(", ")}: stop them, then run again`,
+      ),
+  });
+}
+
+/**
+ * Removes an account with all its data, and reads back that the data is gone before the account goes: without its
+ * account, JetStream would try to recover it (nats-server#3186).
+ * @param call makes each write, after a look at whatever guards it
+ * @returns undefined when there was no such account
+ */
+export async function dropAccount(
+  stores: Stores,
+  account: string,
+  call: (act: () => Promise<void>) => Promise<void>,
+): Promise<{ streams: number; messages: number } | undefined> {
+  const nats = await stores.nats();
+  if (!(await nats.lookup(account))) return undefined;
+  const streams = await nats.streams(account);
+  await call(() => nats.purge(account));
+  await until(async () => ((await nats.streams(account)).length === 0 ? true : undefined), {
+    deadlineMs: PURGE_DEADLINE_MS,
+    late: async () => {
+      const left = (await nats.streams(account)).map(({ name }) => name).join(", ");
+      return new StoreError(
+        `${nats.label}: account ${account} still has the streams ${left} ${PURGE_DEADLINE_MS / 1000} s after the purge: check JetStream's health, then run again`,
+      );
+    },
+  });
+  await call(async () =>
+    nats.deleteAccounts(await encodeDeletion({ operatorSeed: stores.access.nats.operatorSeed, accounts: [account] })),
+  );
+  return { streams: streams.length, messages: streams.reduce((sum, { messages }) => sum + messages, 0) };
+}
+
+/** Fences the tenant's account; its data goes with the claim's release. */
+export async function fenceAccount(stores: Stores, tenant: TenantRef, account: string): Promise<void> {
+  await withFormerClaim(stores, tenant, (hold, seen) =>
+    hold.operation(seen, { state: "creating", made: { ...seen.claim.made, nats: false } }, async () => {
+      await fence(stores, hold, account);
+      return { result: undefined, closing: {} };
+    }),
+  );
+}

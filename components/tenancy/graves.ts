@@ -1,0 +1,49 @@
+/**
+ * Graves: notes of released tenants whose last calls may still be on their way, because a runner was killed or a call
+ * got no answer. When no call can be left, whatever came back is removed, and the grave with it.
+ */
+import { CALL_DEADLINE_MS } from "../stores/errors.ts";
+import { type Operation, op, when } from "../stores/etcd.ts";
+import type { Stores } from "./access.ts";
+import { CREATING_TTL, dropAccount } from "./account.ts";
+import { type Claim, type Grave, intents, keys } from "./registry.ts";
+
+/** Longer than any call can be in doubt, and than the JWT that a late push may bring back; milliseconds. */
+const QUIET_MS = CREATING_TTL * 1000 + 4 * CALL_DEADLINE_MS;
+
+/** Digs a grave: part of the transaction that removes the claim. */
+export function bury(logicalName: string, { generation, accounts }: Claim): Operation {
+  const grave: Grave = { logicalName, accounts, ...intents(logicalName, generation), notBefore: Date.now() + QUIET_MS };
+  return op.put(keys.grave(generation), JSON.stringify(grave));
+}
+
+/** All graves, by generation. */
+export async function listGraves({
+  etcd,
+}: Stores): Promise<Array<Grave & { generation: string; modRevision: string }>> {
+  const entries = await etcd.list(keys.graves);
+  return entries.map(({ key, value, modRevision }) => ({
+    ...(JSON.parse(value) as Grave),
+    generation: key.slice(keys.graves.length),
+    modRevision,
+  }));
+}
+
+/** Removes what came back to graves whose time is over, then the graves. @returns how many */
+export async function reap(stores: Stores): Promise<number> {
+  const due = (await listGraves(stores)).filter(({ notBefore }) => notBefore <= Date.now());
+  for (const { generation, modRevision, ...grave } of due) {
+    await removeReturned(stores, grave);
+    await stores.etcd.txn([when.unchanged(keys.grave(generation), modRevision)], [op.remove(keys.grave(generation))]);
+  }
+  return due.length;
+}
+
+async function removeReturned(stores: Stores, { username, accounts, prefix }: Grave): Promise<void> {
+  const { etcd } = stores;
+  if ((await etcd.rolesOf(username)) !== undefined) await etcd.deleteUser(username);
+  if ((await etcd.permissionsOf(username)) !== undefined) await etcd.deleteRole(username);
+  const [first, last] = await etcd.list(prefix, { keysOnly: true }).then((found) => [found[0], found.at(-1)]);
+  if (first && last) await etcd.txn([], [op.removeSpan(first.key, last.key)]);
+  for (const account of accounts) await dropAccount(stores, account, (act) => act());
+}

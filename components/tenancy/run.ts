@@ -1,0 +1,94 @@
+/**
+ * A run is one `pulumi` command's acts on a stack. Its epoch is the revision at which it last wrote the stack's record:
+ * a newer run writes that record again, and from then on every guarded transaction of the older one fails.
+ */
+import { type Compare, op, when } from "../stores/etcd.ts";
+import type { Stores } from "./access.ts";
+import { keys, type StackRecord } from "./registry.ts";
+
+/**
+ * An unused ledger's record goes by itself after this long, seconds: its `create` may have been killed before Pulumi
+ * noted the ledger. The first act of the stack makes the record last.
+ */
+const UNUSED_LEDGER_TTL = 3600;
+
+/** Thrown when something newer has taken over: what this run has begun, that one finishes. */
+export class Superseded extends Error {
+  constructor(what: string) {
+    super(`${what}: a newer run has taken over, so this one writes nothing more; let that one finish, then run again`);
+    this.name = "Superseded";
+  }
+}
+
+/** This process' runs, by store and ledger. */
+const runs = new Map<string, Promise<string>>();
+
+const runKey = (stores: Stores, ledger: string) => `${stores.etcd.label} ${ledger}`;
+
+/** Records a new ledger. */
+export async function openLedger(stores: Stores, ledger: string): Promise<void> {
+  const lease = await stores.etcd.grantLease(UNUSED_LEDGER_TTL);
+  const record: StackRecord = { state: "open", run: 0 };
+  await stores.etcd.txn([when.absent(keys.stack(ledger))], [op.put(keys.stack(ledger), JSON.stringify(record), lease)]);
+}
+
+/** Whether a ledger is recorded. */
+export async function ledgerIsOpen(stores: Stores, ledger: string): Promise<boolean> {
+  return (await stores.etcd.get(keys.stack(ledger))) !== undefined;
+}
+
+/**
+ * Begins this process' run of a stack, once; later calls join it.
+ * @param purpose `create` is refused when the stack is closing or gone: a killed run's surviving process must not claim
+ * anything after the destroy
+ * @returns the epoch
+ */
+export function enterRun(stores: Stores, ledger: string, purpose: "create" | "release"): Promise<string> {
+  const key = runKey(stores, ledger);
+  let run = runs.get(key);
+  if (!run) {
+    run = begin(stores, ledger, purpose);
+    runs.set(key, run);
+    run.catch(() => runs.delete(key));
+  }
+  return run;
+}
+
+/** Sets the stack to closing under a new epoch; from here on nothing is created for it. */
+export async function closeRun(stores: Stores, ledger: string): Promise<string> {
+  const run = begin(stores, ledger, "close");
+  runs.set(runKey(stores, ledger), run);
+  return run;
+}
+
+/** Removes the stack's record: the very last act. */
+export async function forgetLedger(stores: Stores, ledger: string, epoch: string): Promise<void> {
+  const key = keys.stack(ledger);
+  const { succeeded } = await stores.etcd.txn([when.unchanged(key, epoch)], [op.remove(key)]);
+  if (!succeeded && (await stores.etcd.get(key))) throw new Superseded(`ledger ${ledger}`);
+  runs.delete(runKey(stores, ledger));
+}
+
+/** Holds only while no newer run of the stack has acted. */
+export const stillRunning = (ledger: string, epoch: string): Compare => when.unchanged(keys.stack(ledger), epoch);
+
+async function begin(stores: Stores, ledger: string, purpose: "create" | "release" | "close"): Promise<string> {
+  const key = keys.stack(ledger);
+  for (;;) {
+    const entry = await stores.etcd.get(key);
+    const record = entry && (JSON.parse(entry.value) as StackRecord);
+    if (purpose === "create" && record?.state !== "open") {
+      const found = record ? "is being destroyed" : "is not in the registry";
+      throw new Error(
+        `ledger ${ledger} ${found}, so nothing may be claimed for it: run 'pulumi refresh', then 'pulumi up' again`,
+      );
+    }
+    const state = purpose === "create" ? "open" : purpose === "close" ? "closing" : (record?.state ?? "closing");
+    const next: StackRecord = { state, run: (record?.run ?? 0) + 1 };
+    const seen = entry ? when.unchanged(key, entry.modRevision) : when.absent(key);
+    const { succeeded, revision } = await stores.etcd.txn([seen], [op.put(key, JSON.stringify(next))]);
+    if (!succeeded) continue; // somebody wrote in between: look again
+    if (entry && entry.lease !== "0") await stores.etcd.revokeLease(entry.lease);
+    return revision;
+  }
+}

@@ -1,0 +1,67 @@
+/** The platform's NATS: operator mode, so accounts are JWTs in the server's own full resolver; JetStream on disk. */
+import { Nats } from "../../components/stores/nats.ts";
+import {
+  encodeAccount,
+  encodeOperator,
+  generateNkey,
+  publicKeyOf,
+  userCreds,
+} from "../../components/stores/nats-jwt.ts";
+import { keep, read, write } from "./files.ts";
+import { layout } from "./layout.ts";
+import type { Ports } from "./ports.ts";
+import type { Server } from "./server.ts";
+
+export function natsServer(home: string, ports: Ports): Server {
+  const { natsConfig, systemCreds } = layout(home);
+  const endpoint = `nats://127.0.0.1:${ports.nats}`;
+  return {
+    name: "nats",
+    tool: "nats-server",
+    ports: ["nats"],
+    endpoint,
+    args: [`--config=${natsConfig}`, "--addr=127.0.0.1", `--port=${ports.nats}`],
+    prepare: () => writeConfig(home),
+    ready: () => assertResolver(endpoint, read(systemCreds) ?? ""),
+  };
+}
+
+/** The identities are made once, seeds first: whatever a kill leaves out is derived from them by the next `up`. */
+async function writeConfig(home: string): Promise<void> {
+  const { operatorSeed: operatorFile, systemSeed: systemFile, systemCreds, natsConfig, dataOf } = layout(home);
+  const operatorSeed = keep(operatorFile, () => generateNkey("operator").seed);
+  const accountSeed = keep(systemFile, () => generateNkey("account").seed);
+  const systemAccount = publicKeyOf(accountSeed);
+  if (read(systemCreds) === undefined) write(systemCreds, await userCreds({ name: "admin", accountSeed }));
+
+  const operator = await encodeOperator({ name: "ringfence-dev", seed: operatorSeed, systemAccount });
+  const account = await encodeAccount({ name: "SYS", publicKey: systemAccount, operatorSeed, jetStream: false });
+  const store = JSON.stringify(dataOf("nats"));
+  const resolver = JSON.stringify(`${dataOf("nats")}/accounts`);
+  write(
+    natsConfig,
+    `server_name: ringfence-dev
+operator: ${operator}
+system_account: ${systemAccount}
+resolver {
+  type: full
+  dir: ${resolver}
+  # A released tenant's account must be gone, not kept aside as <key>.jwt.deleted.
+  allow_delete: true
+  hard_delete: true
+}
+resolver_preload { ${systemAccount}: ${account} }
+jetstream { store_dir: ${store}, max_memory_store: 256MB, max_file_store: 20GB }
+`,
+  );
+}
+
+/** Logs in as the system user and has the resolver list its accounts. */
+async function assertResolver(endpoint: string, systemCreds: string): Promise<void> {
+  const nats = await Nats.connect({ servers: [endpoint], systemCreds });
+  try {
+    await nats.accounts();
+  } finally {
+    await nats.close();
+  }
+}

@@ -1,0 +1,131 @@
+// `npm test [-- [--grep PATTERN] [FILE…]]`: lint, then every suite, on one embedded platform of its own.
+//
+// Suites that need no platform run while it starts. The others run one after another: "destroy leaves everything outside
+// as it was" can only be seen where nobody else is at work.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { globSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join, relative, sep } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { down, environment, up } from "../dev/platform/index.ts";
+import { ensureTools, toolPath } from "../dev/tools/index.ts";
+import { isAlive } from "../dev/tools/lock.ts";
+import type { Counts } from "./reporter.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/** Rooms under test/ whose suites need neither a platform nor its tools. */
+const standalone = ["components", "lint", "plan", "policy", "tools"];
+
+const { values, positionals } = parseArgs({
+  options: { grep: { type: "string", short: "g" } },
+  allowPositionals: true,
+});
+const everything = positionals.length === 0 && values.grep === undefined;
+const files = globSync(everything || positionals.length === 0 ? "test/**/*.test.ts" : positionals, {
+  cwd: root,
+}).sort();
+const room = (file: string) => relative("test", file).split(sep)[0] ?? "";
+const alone = files.filter((file) => standalone.includes(room(file)));
+const onPlatform = files.filter((file) => !standalone.includes(room(file)));
+
+const homes = join(tmpdir(), "ringfence-test-");
+const total: Counts = { passed: 0, failed: [], skipped: [] };
+const interruption = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interruption.abort());
+
+await sweep();
+const home = mkdtempSync(`${homes}${process.pid}-`);
+const platform = onPlatform.length > 0 ? start() : undefined;
+// Awaited below: a failure before that must not end the process.
+platform?.catch(() => {});
+if (everything) await lint();
+await mocha(alone, process.env);
+try {
+  if (platform) await mocha(onPlatform, await platform);
+} catch (error) {
+  fail(`the embedded platform: ${(error as Error).message}`);
+}
+await stop(home).catch((error: Error) => fail(`the embedded platform: ${error.message}`));
+report();
+
+/** Brings the tools and the platform; gives the environment in which the suites find both. */
+async function start(): Promise<NodeJS.ProcessEnv> {
+  const progress = (line: string) => console.log(`  [platform] ${line}`);
+  const interrupted = once(interruption.signal, "abort").then(() => assert.fail("interrupted"));
+  const found = await Promise.race([ensureTools({ log: progress }), interrupted]);
+  const tools = Object.fromEntries(Object.entries(found).map(([name, { path }]) => [name, path]));
+  await up({ home, tools, progress });
+  const PATH = [...toolPath(found), process.env.PATH].join(delimiter);
+  return { ...process.env, ...environment(home), PATH };
+}
+
+async function stop(at: string): Promise<void> {
+  await down({ home: at });
+  rmSync(at, { recursive: true, force: true });
+}
+
+/** Stops what killed runs left: their homes carry the pid. */
+async function sweep(): Promise<void> {
+  for (const at of globSync(`${homes}*`)) {
+    const pid = Number.parseInt(at.slice(homes.length), 10);
+    if (!isAlive(pid)) await stop(at);
+  }
+}
+
+/** Counts as one test, passed when biome, dependency-cruiser and tsc have nothing to say. */
+async function lint(): Promise<void> {
+  const { code } = await child("npm", ["run", "--silent", "lint"], process.env);
+  if (code === 0) total.passed++;
+  else fail("npm run lint");
+}
+
+/** Runs the suites in a process of their own, which no stray handle or crash of theirs can outlive. */
+async function mocha(suites: string[], env: NodeJS.ProcessEnv): Promise<void> {
+  if (suites.length === 0) return;
+  const options = values.grep === undefined ? [] : ["--grep", values.grep];
+  const args = ["node_modules/mocha/bin/mocha.js", "--forbid-only", "--exit", ...options, ...suites];
+  const { counts, code } = await child(process.execPath, args, env);
+  if (!counts) return fail(`mocha ended with ${code} before it had counted`);
+  total.passed += counts.passed;
+  total.failed.push(...counts.failed);
+  total.skipped.push(...counts.skipped);
+}
+
+interface Ended {
+  /** An exit code, or the signal that ended it. */
+  code: number | string;
+  counts?: Counts;
+}
+
+function child(command: string, args: string[], env: NodeJS.ProcessEnv): Promise<Ended> {
+  if (interruption.signal.aborted) return Promise.resolve({ code: "the interruption" });
+  return new Promise((done) => {
+    let counts: Counts | undefined;
+    const running = spawn(command, args, { cwd: root, env, stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    interruption.signal.addEventListener("abort", () => running.kill());
+    running.on("message", (message) => {
+      counts = message as Counts;
+    });
+    running.on("error", (error) => done({ code: error.message }));
+    running.on("close", (code, signal) => done({ code: code ?? signal ?? 1, counts }));
+  });
+}
+
+function fail(title: string): void {
+  total.failed.push(title);
+}
+
+/** Ends with the closing line that CI reads. */
+function report(): never {
+  if (interruption.signal.aborted) fail("interrupted");
+  else if (total.passed + total.failed.length === 0) fail(`nothing ran; no test in ${files.length} files matches`);
+  for (const title of total.skipped) console.log(title);
+  for (const title of total.failed) console.log(`failed: ${title}`);
+  console.log(`${total.passed} passed, ${total.failed.length} failed, ${total.skipped.length} skipped`);
+  process.exit(total.failed.length > 0 ? 1 : 0);
+}
