@@ -178,7 +178,7 @@ export default {
   ],
   options: {
     doNotFollow: { path: "node_modules" },
-    exclude: { path: "^(dist|\\.ringfence|test/lint/fixture)(/|$)" },
+    exclude: { path: "^(dist|\\.ringfence)/" },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: "tsconfig.json" },
     enhancedResolveOptions: {

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /** The `ringfence` command. */
 import { Command } from "commander";
 import { auditCommand } from "./audit.ts";
