@@ -1,7 +1,7 @@
 /** Acting on a tenant that is claimed, and on what a claim may have left. */
 import type { Stores } from "./access.ts";
 import { type Hold, withTenant } from "./hold.ts";
-import { type HeldClaim, holder, readClaim } from "./registry.ts";
+import { type HeldClaim, holder, keys, readClaim } from "./registry.ts";
 import { enterRun } from "./run.ts";
 
 /** A part of a tenant says whose it is with these. */
@@ -39,6 +39,20 @@ export async function withFormerClaim(
     const seen = await hold.claim();
     if (live(seen)) await work(hold, seen);
   });
+}
+
+/**
+ * Whether a tenant that Pulumi's state holds has to be made anew: its release was begun, or ended, by a run that was
+ * killed before Pulumi noted it.
+ * @throws Error when the registry has no such claim and knows of no release: etcd may have been restored from a backup
+ */
+export async function isReleased({ etcd }: Stores, tenant: TenantRef): Promise<boolean> {
+  const seen = await readClaim(etcd, tenant.logicalName);
+  const ours = seen?.claim.owner === tenant.owner && seen.claim.generation === tenant.generation;
+  if (ours) return seen.claim.state === "releasing";
+  if (await etcd.get(keys.releasedGeneration(tenant.owner, tenant.generation))) return true;
+  requireLive(tenant, seen);
+  return false;
 }
 
 /** @throws Error that says what the registry has instead */

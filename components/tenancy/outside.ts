@@ -13,8 +13,8 @@ import { keys } from "./registry.ts";
 /** What is there → a mark that changes when it does. */
 export type Snapshot = Record<string, string>;
 
-/** Records of the registry that come and go by themselves: locks hold a lease, graves their time. */
-const DECLARED = [`${REGISTRY_PREFIX}locks/`, keys.graves];
+/** Records of the registry that come and go by themselves: locks and notes of releases hold a lease, graves their time. */
+const DECLARED = [`${REGISTRY_PREFIX}locks/`, keys.graves, keys.released];
 
 /** Kubernetes kinds that the cluster rewrites all the time. */
 const RESTLESS = new Set(["Lease", "Event", "ComponentStatus"]);

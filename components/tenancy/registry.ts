@@ -5,16 +5,21 @@ import type { Entry, Etcd } from "../stores/etcd.ts";
 const CLAIMS = `${REGISTRY_PREFIX}claims/`;
 const STACKS = `${REGISTRY_PREFIX}stacks/`;
 const GRAVES = `${REGISTRY_PREFIX}graves/`;
+const RELEASED = `${REGISTRY_PREFIX}released/`;
 
 /** Keys of the registry. Claims always end in a slash, so that one's range never holds a sibling. */
 export const keys = {
   claims: CLAIMS,
   stacks: STACKS,
   graves: GRAVES,
+  released: RELEASED,
   claim: (logicalName: string) => `${CLAIMS}${logicalName}/`,
   lock: (logicalName: string) => `${REGISTRY_PREFIX}locks/${logicalName}/`,
   stack: (ledger: string) => `${STACKS}${ledger}`,
   grave: (generation: string) => `${GRAVES}${generation}`,
+  /** That a ledger released a generation: what tells it from one that a restored etcd has never heard of. */
+  releasedBy: (ledger: string) => `${RELEASED}${ledger}/`,
+  releasedGeneration: (ledger: string, generation: string) => `${RELEASED}${ledger}/${generation}`,
 };
 
 /** Where a claim was made, for people: names decide nothing. */

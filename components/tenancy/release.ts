@@ -20,6 +20,9 @@ const PURGE_BATCH = 1000;
 /** How long a namespace's pods and volumes have to go, milliseconds: Kubernetes' default grace is 30 s. */
 const NAMESPACE_DEADLINE_MS = 180_000;
 
+/** How long it is known that a generation was released, seconds: the run may be killed before Pulumi notes it. The ledger takes the note with it. */
+const RELEASED_TTL = 7 * 24 * 3600;
+
 /** How often one pass may find something back before it is an error: more than a single late call can explain. */
 const MAX_PASSES = 5;
 
@@ -69,7 +72,7 @@ export async function releaseHeld(stores: Stores, hold: Hold, seen: HeldClaim): 
     await purgeKeys(stores, hold, opened, receipt);
     await removeAccounts(stores, hold, opened, receipt);
     if (!(await clean(stores, opened))) continue;
-    const revision = await giveUp(hold, opened);
+    const revision = await giveUp(stores, hold, opened);
     if (revision === undefined) continue;
     receipt.revisions.to = revision;
     receipt.durationMs = Date.now() - begun;
@@ -170,12 +173,19 @@ async function clean(stores: Stores, { logicalName, claim }: HeldClaim): Promise
 }
 
 /** Removes the claim in a transaction that sees the prefix empty; undefined when it was not. */
-async function giveUp(hold: Hold, { logicalName, claim, modRevision }: HeldClaim): Promise<string | undefined> {
+async function giveUp(
+  { etcd }: Stores,
+  hold: Hold,
+  { logicalName, claim, modRevision }: HeldClaim,
+): Promise<string | undefined> {
   const { prefix } = intents(logicalName, claim.generation);
   const key = keys.claim(logicalName);
+  const lease = await etcd.grantLease(RELEASED_TTL);
+  const note = op.put(keys.releasedGeneration(claim.owner, claim.generation), logicalName, lease);
   const { succeeded, revision } = await hold.txn(
     [when.unchanged(key, modRevision), when.noneBelow(prefix)],
-    [op.remove(key), ...(claim.suspect ? [bury(logicalName, claim)] : [])],
+    [op.remove(key), note, ...(claim.suspect ? [bury(logicalName, claim)] : [])],
   );
+  if (!succeeded) await etcd.revokeLease(lease);
   return succeeded ? revision : undefined;
 }

@@ -64,6 +64,7 @@ export async function closeRun(stores: Stores, ledger: string): Promise<string> 
 /** Removes the stack's record: the very last act. */
 export async function forgetLedger(stores: Stores, ledger: string, epoch: string): Promise<void> {
   const key = keys.stack(ledger);
+  for (const { lease } of await stores.etcd.list(keys.releasedBy(ledger))) await stores.etcd.revokeLease(lease);
   const { succeeded } = await stores.etcd.txn([when.unchanged(key, epoch)], [op.remove(key)]);
   if (!succeeded && (await stores.etcd.get(key))) throw new Superseded(`ledger ${ledger}`);
   runs.delete(runKey(stores, ledger));
@@ -83,7 +84,9 @@ async function begin(stores: Stores, ledger: string, purpose: "create" | "releas
         `ledger ${ledger} ${found}, so nothing may be claimed for it: run 'pulumi refresh', then 'pulumi up' again`,
       );
     }
-    const state = purpose === "create" ? "open" : purpose === "close" ? "closing" : (record?.state ?? "closing");
+    // A release needs no record, only that none appears: a missing key's mod revision is 0.
+    if (purpose === "release" && !record) return "0";
+    const state = purpose === "close" ? "closing" : (record?.state ?? "closing");
     const next: StackRecord = { state, run: (record?.run ?? 0) + 1 };
     const seen = entry ? when.unchanged(key, entry.modRevision) : when.absent(key);
     const { succeeded, revision } = await stores.etcd.txn([seen], [op.put(key, JSON.stringify(next))]);

@@ -2,8 +2,7 @@
 import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
 import { type Claimed, claimTenant, recordClaim } from "../../tenancy/claim.ts";
-import { requireLive } from "../../tenancy/live-claim.ts";
-import { readClaim } from "../../tenancy/registry.ts";
+import { isReleased } from "../../tenancy/live-claim.ts";
 import { release } from "../../tenancy/release.ts";
 import { announce, changed, checked, storesOf, tenantInputs } from "../wire.ts";
 
@@ -27,7 +26,9 @@ const schema = z.object({ ...tenantInputs, project: z.string(), stack: z.string(
 export const check = async (_olds: TenantClaimInputs, news: TenantClaimInputs) => checked(schema, news);
 
 export async function diff(_id: string, olds: TenantClaimState, news: TenantClaimInputs): Promise<dynamic.DiffResult> {
-  const replaces = changed(olds, news, ["platform", "owner", "logicalName"]);
+  const moved = changed(olds, news, ["platform", "owner", "logicalName"]);
+  const released = moved.length === 0 && (await isReleased(await storesOf(olds), olds));
+  const replaces = released ? ["generation"] : moved;
   const updates = changed(olds, news, ["project", "stack", "resource", "stub"]);
   // The old tenant goes first: its successor may need the same name, and the same GPUs.
   return { changes: replaces.length + updates.length > 0, replaces, deleteBeforeReplace: true };
@@ -39,9 +40,8 @@ export async function create(inputs: TenantClaimInputs): Promise<dynamic.CreateR
 }
 
 export async function read(id: string, props: TenantClaimState): Promise<dynamic.ReadResult> {
-  const { etcd } = await storesOf(props);
-  // A claim that state has and the registry lacks is never quietly forgotten: etcd may have been restored from a backup.
-  requireLive(props, await readClaim(etcd, props.logicalName));
+  // Refused when the registry has never heard of it; one that is released is for the next `up` or `destroy` to finish.
+  await isReleased(await storesOf(props), props);
   return { id, props };
 }
 
