@@ -25,18 +25,25 @@ export function resolveAccess(platform: string, config: ConfigReader): Access {
       "found nothing; set it in the stack's config, or name a file with the platform's access in RINGFENCE_PLATFORM";
     throw new InvalidSpec([{ path: key, reason }]);
   }
-  return parse(accessSpec, JSON.parse(value), key);
+  return parse(accessSpec, json(value, key), key);
+}
+
+/** Parses without a word about what is in there: JSON.parse quotes what it stumbles over, which may be a password. */
+function json(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new InvalidSpec([{ path, reason: "is not JSON" }]);
+  }
 }
 
 function readJson(file: string): Record<string, unknown> {
+  const path = `RINGFENCE_PLATFORM=${file}`;
+  let text: string;
   try {
-    return JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+    text = readFileSync(file, "utf8");
   } catch (cause) {
-    throw new InvalidSpec([
-      {
-        path: `RINGFENCE_PLATFORM=${file}`,
-        reason: `is not readable as JSON (${(cause as NodeJS.ErrnoException).code ?? "malformed"})`,
-      },
-    ]);
+    throw new InvalidSpec([{ path, reason: `is not readable (${(cause as NodeJS.ErrnoException).code})` }]);
   }
+  return json(text, path) as Record<string, unknown>;
 }
