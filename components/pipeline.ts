@@ -1,21 +1,24 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { GpuPool } from "./gpu-pool.ts";
 import { compile, type Plan } from "./plan/compile.ts";
-import { InvalidSpec } from "./plan/problem.ts";
-import type { Phase, PipelineInput } from "./plan/spec.ts";
+import { logicalName } from "./plan/names.ts";
+import { InvalidSpec, problemsSoFar } from "./plan/problem.ts";
+import { type Phase, type PipelineInput, pipelineSpec } from "./plan/spec.ts";
 import type { Platform } from "./platform.ts";
+import { deleted } from "./resources/deleted.ts";
 import type { JetStreamArgs } from "./resources/nats-account.ts";
 import { Tenant } from "./tenant.ts";
 import { Vertex } from "./vertex.ts";
 
 /** A vertex, as a pipeline's args have it. */
 export interface PipelineVertexArgs {
+  /** A container image, by tag or digest. */
   image: pulumi.Input<string>;
   /** @default the image's entry point */
   command?: pulumi.Input<pulumi.Input<string>[]>;
   /** @default the image's arguments */
   args?: pulumi.Input<pulumi.Input<string>[]>;
-  /** Environment variables, beside the connection settings that every vertex gets. @default {} */
+  /** Environment variables; they go before the connection settings of the same names that every vertex gets. @default {} */
   env?: pulumi.Input<Record<string, pulumi.Input<string>>>;
   /** Pods while the pipeline runs. @default 1 */
   replicas?: pulumi.Input<number>;
@@ -23,17 +26,18 @@ export interface PipelineVertexArgs {
   gpus?: pulumi.Input<number>;
   /** The nodes to run on. @default any node without a taint */
   pool?: GpuPool;
-  /** Port name → number; a vertex with ports gets a Service of its name. @default {} */
+  /** Port name → number, each number once; a vertex with ports gets a Service of its name. @default {} */
   ports?: Record<string, number>;
-  /** Seconds. @default 30 */
+  /** Seconds from the signal to end until a pod is killed. @default 30 */
   terminationGracePeriodSeconds?: pulumi.Input<number>;
 }
 
 export interface PipelineArgs {
+  /** Whose etcd, NATS and Kubernetes provider to use; a provider in the pipeline's own options has no say. */
   platform: Platform;
   /** The name space of the pipeline's name on its platform: one team, one cluster. @default "default" */
   realm?: string;
-  /** By name; at least one. */
+  /** By name: at most 63 lower-case letters, digits and inner hyphens, a letter first; at least one. */
   vertices: Record<string, PipelineVertexArgs>;
   lifecycle?: {
     /** `Paused` keeps the tenant and takes every vertex to zero pods. @default "Running" */
@@ -66,34 +70,43 @@ export class Pipeline extends pulumi.ComponentResource {
   };
   /** GPUs that the pipeline takes in its phase. */
   readonly gpus: pulumi.Output<number>;
+  /** By name: pods that shall be there, and those that were ready at the end of the last `up` or `refresh`. */
   readonly vertices: Record<string, { wanted: pulumi.Output<number>; ready: pulumi.Output<number> }>;
 
   /**
    * @param name 1 to 54 lower-case letters, digits and inner hyphens
-   * @throws pulumi.ResourceError with one line for each mistake: path, what was found, what is allowed
+   * @param opts `protect`, `parent` and `aliases` reach everything in the pipeline; `retainOnDelete` and `deletedWith`
+   *   are refused, for they skip the release
+   * @throws pulumi.ResourceError with one line for each mistake: path, what was found, what is allowed; at once, or from
+   *   the program's end for what is known by then only
    */
   constructor(name: string, args: PipelineArgs, opts?: pulumi.ComponentResourceOptions) {
-    super(Pipeline.__pulumiType, name, {}, opts);
+    super(Pipeline.__pulumiType, name, {}, deleted(name, opts));
     const plan = this.#plan(name, args);
+    // One secret environment variable makes the whole plan secret; its numbers and its phase tell nothing of that.
+    const open = pulumi.unsecret(plan);
     const inCharge = { parent: this };
 
     this.tenant = new Tenant(
       name,
       {
         platform: args.platform,
-        logicalName: plan.apply(({ logicalName }) => logicalName),
+        // Not from the plan: one unknown input would make a preview take it for the replacement of the tenant.
+        logicalName: logicalName(realmOf(args), name),
         pipeline: name,
         users: Object.keys(args.vertices),
-        jetStream: plan.apply(({ jetStream }) => jetStream),
+        jetStream: args.jetStream ?? {},
       },
       inCharge,
     );
     const vertices = Object.entries(args.vertices).map(([vertex, { pool, ports }]): [string, Vertex] => {
       const planned = plan.apply((whole) => whole.vertices[vertex] as Plan["vertices"][string]);
+      const { replicas, gpus, terminationGracePeriodSeconds } = pulumi.unsecret(planned);
       return [
         vertex,
         new Vertex(
-          `${name}-${vertex}`,
+          // A dot, for no name holds one: 'a-b' of 'chat' and 'b' of 'chat-a' are two vertices.
+          `${name}.${vertex}`,
           {
             tenant: this.tenant,
             pipeline: name,
@@ -104,10 +117,10 @@ export class Pipeline extends pulumi.ComponentResource {
             command: planned.command,
             args: planned.args,
             env: planned.env,
-            replicas: planned.replicas,
-            gpus: planned.gpus,
-            terminationGracePeriodSeconds: planned.terminationGracePeriodSeconds,
-            phase: plan.phase,
+            replicas,
+            gpus,
+            terminationGracePeriodSeconds,
+            phase: open.phase,
             planDigest: plan.digest,
           },
           inCharge,
@@ -116,16 +129,16 @@ export class Pipeline extends pulumi.ComponentResource {
     });
 
     const { etcd, nats } = args.platform;
-    this.phase = plan.phase;
+    this.phase = open.phase;
     this.namespace = this.tenant.namespace;
     this.etcd = { ...etcd, ...this.tenant.etcd };
     this.nats = { ...nats, ...this.tenant.nats };
-    this.gpus = plan.gpus;
+    this.gpus = open.gpus;
     this.vertices = Object.fromEntries(vertices.map(([vertex, { wanted, ready }]) => [vertex, { wanted, ready }]));
     this.registerOutputs({ phase: this.phase, namespace: this.namespace, gpus: this.gpus, vertices: this.vertices });
   }
 
-  /** At once when everything is plain, so that a mistake shows before anything else; otherwise as soon as it is known. */
+  /** Judges what is plain at once, so that a mistake shows before anything is made, and the rest as soon as it is known. */
   #plan(name: string, args: PipelineArgs): pulumi.Output<Plan> {
     const vertices = Object.fromEntries(
       Object.entries(args.vertices).map(([vertex, { pool, ...rest }]) => [
@@ -135,24 +148,24 @@ export class Pipeline extends pulumi.ComponentResource {
     );
     const spec = {
       name,
-      realm: args.realm ?? "default",
+      realm: realmOf(args),
       vertices,
       ...(args.lifecycle && { lifecycle: args.lifecycle }),
       ...(args.jetStream && { jetStream: args.jetStream }),
     };
-    const compiled = (known: unknown): Plan => {
+    const refused = (mistakes: InvalidSpec) => new pulumi.ResourceError(mistakes.message, this, true);
+    const problems = problemsSoFar(pipelineSpec, spec, name, isPending);
+    if (problems.length > 0) throw refused(new InvalidSpec(problems));
+    return pulumi.output(spec).apply((known) => {
       try {
         return compile(known as PipelineInput, name);
       } catch (error) {
-        if (error instanceof InvalidSpec) throw new pulumi.ResourceError(error.message, this, true);
-        throw error;
+        throw error instanceof InvalidSpec ? refused(error) : error;
       }
-    };
-    return isPlain(spec) ? pulumi.output(compiled(spec)) : pulumi.output(spec).apply(compiled);
+    });
   }
 }
 
-function isPlain(value: unknown): boolean {
-  if (pulumi.Output.isInstance(value) || value instanceof Promise) return false;
-  return value === null || typeof value !== "object" || Object.values(value).every(isPlain);
-}
+const realmOf = ({ realm }: PipelineArgs): string => realm ?? "default";
+
+const isPending = (value: unknown): boolean => pulumi.Output.isInstance(value) || value instanceof Promise;

@@ -2,6 +2,7 @@ import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { Access } from "./plan/access.ts";
 import { InvalidSpec } from "./plan/problem.ts";
+import { deleted } from "./resources/deleted.ts";
 import { Ledger } from "./resources/ledger.ts";
 import { resolveAccess } from "./tenancy/resolve-access.ts";
 
@@ -44,7 +45,7 @@ export class Platform extends pulumi.ComponentResource {
   readonly ledger: Ledger;
 
   constructor(name: string, args: PlatformArgs, opts?: pulumi.ComponentResourceOptions) {
-    super(Platform.__pulumiType, name, {}, opts);
+    super(Platform.__pulumiType, name, {}, deleted(name, opts));
     const { etcd, nats, kubernetes } = args;
     this.access = name;
     this.etcd = {

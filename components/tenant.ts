@@ -9,6 +9,7 @@ import {
   PIPELINE_LABEL,
 } from "./plan/labels.ts";
 import type { Platform } from "./platform.ts";
+import { deleted } from "./resources/deleted.ts";
 import { EtcdPrefix } from "./resources/etcd-prefix.ts";
 import { type JetStreamArgs, NatsAccount } from "./resources/nats-account.ts";
 import { TenantClaim } from "./resources/tenant-claim.ts";
@@ -50,7 +51,7 @@ export class Tenant extends pulumi.ComponentResource {
   readonly natsSecrets: Record<string, k8s.core.v1.Secret>;
 
   constructor(name: string, args: TenantArgs, opts?: pulumi.ComponentResourceOptions) {
-    super(Tenant.__pulumiType, name, {}, opts);
+    super(Tenant.__pulumiType, name, {}, deleted(name, opts));
     const { platform, logicalName } = args;
     const parent = { parent: this };
     this.platform = platform;
@@ -107,7 +108,7 @@ export class Tenant extends pulumi.ComponentResource {
       args.users.map((user) => [
         user,
         new k8s.core.v1.Secret(
-          `${name}-nats-secret-${user}`,
+          `${name}.${user}-nats-secret`,
           { metadata: metadata(`nats-${user}`), stringData: { "nats.creds": credsOf(account, user) } },
           inCluster,
         ),

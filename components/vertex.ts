@@ -16,14 +16,14 @@ export interface VertexArgs {
   tenant: Tenant;
   /** The pipeline's name, as a label. */
   pipeline: pulumi.Input<string>;
-  /** The vertex' name within its pipeline: names its Deployment, Service and NATS user. */
+  /** The vertex' name, one of the tenant's `users`: names its Deployment and Service. */
   vertex: string;
   image: pulumi.Input<string>;
   /** @default the image's entry point */
   command?: pulumi.Input<pulumi.Input<string>[]>;
   /** @default the image's arguments */
   args?: pulumi.Input<pulumi.Input<string>[]>;
-  /** Added to the connection settings that every vertex gets. @default {} */
+  /** They go before the connection settings of the same names that every vertex gets. @default {} */
   env?: pulumi.Input<Record<string, pulumi.Input<string>>>;
   /** Pods, as the plan has them for the phase. */
   replicas: pulumi.Input<number>;
@@ -33,7 +33,7 @@ export interface VertexArgs {
   pool?: GpuPool | undefined;
   /** Port name → number; a vertex with ports gets a Service. @default {} */
   ports?: Record<string, pulumi.Input<number>>;
-  /** Seconds. @default 30 */
+  /** Seconds from the signal to end until a pod is killed. @default 30 */
   terminationGracePeriodSeconds?: pulumi.Input<number>;
   /** The phase that the replicas were planned for. */
   phase: pulumi.Input<Phase>;
@@ -55,6 +55,15 @@ export class Vertex extends pulumi.ComponentResource {
   constructor(name: string, args: VertexArgs, opts?: pulumi.ComponentResourceOptions) {
     super(Vertex.__pulumiType, name, {}, opts);
     const { tenant, vertex, pool, ports = {} } = args;
+    const natsSecret = tenant.natsSecrets[vertex];
+    if (!natsSecret) {
+      const users = Object.keys(tenant.natsSecrets).join(", ");
+      throw new pulumi.ResourceError(
+        `${name}.vertex: found '${vertex}'; expected one of the tenant's users (${users})`,
+        this,
+        true,
+      );
+    }
     const inCluster = { parent: this, provider: tenant.platform.kubernetes };
     const selector = { [PIPELINE_LABEL]: args.pipeline, [VERTEX_LABEL]: vertex };
     const metadata = {
@@ -66,7 +75,8 @@ export class Vertex extends pulumi.ComponentResource {
     const env = pulumi
       .all([connectionEnv(tenant, args.pipeline, vertex), args.env ?? {}])
       .apply(([connection, own]) => [
-        ...connection,
+        // Kubernetes refuses a name that comes twice.
+        ...connection.filter(({ name }) => !Object.hasOwn(own, name)),
         ...Object.entries(own).map(([key, value]) => ({ name: key, value })),
       ]);
     const gpus = pulumi.output(args.gpus ?? 0);
@@ -105,12 +115,7 @@ export class Vertex extends pulumi.ComponentResource {
                   volumeMounts: [{ name: "nats", mountPath: CREDS_DIRECTORY, readOnly: true }],
                 },
               ],
-              volumes: [
-                {
-                  name: "nats",
-                  secret: { secretName: tenant.natsSecrets[vertex]?.metadata.name as pulumi.Input<string> },
-                },
-              ],
+              volumes: [{ name: "nats", secret: { secretName: natsSecret.metadata.name } }],
             },
           },
         },

@@ -1,6 +1,8 @@
 /** How the admin reaches a platform's stores. Its values are secrets, so nothing here prints one. */
 import { z } from "zod";
 
+const filled = z.string().min(1, "expected a string that is not empty");
+
 const urls = (schemes: string[]) =>
   z
     .array(
@@ -19,8 +21,8 @@ export const accessSpec = z.strictObject({
     endpoints: urls(["http", "https"]),
     /** As pods reach them; the same ones when left out. */
     clusterEndpoints: urls(["http", "https"]).optional(),
-    username: z.string().min(1),
-    password: z.string().min(1),
+    username: filled,
+    password: filled,
   }),
   nats: z.strictObject({
     servers: urls(["nats", "tls"]),

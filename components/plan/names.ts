@@ -18,8 +18,11 @@ const LABEL = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
 /** A claim compares itself and each ancestor in one etcd transaction, which holds at most 128 compares (etcd's default `--max-txn-ops`). */
 const MAX_SEGMENTS = 100;
 
-/** A Kubernetes namespace is at most 63 characters; `-` and eight of the generation follow the pipeline's name. */
-export const MAX_PIPELINE_NAME = 63 - 1 - 8;
+/**
+ * A Kubernetes namespace is at most 63 characters; `-` and eight of the generation follow the pipeline's name, which is
+ * a logical name's last segment. The other segments keep to it too: one rule is easier to remember.
+ */
+export const MAX_SEGMENT = 63 - 1 - 8;
 
 const RESERVED_ROOTS = ["ringfence", "registry"];
 
@@ -34,13 +37,24 @@ export function labelProblem(name: string, limit: number): string | undefined {
   return undefined;
 }
 
+/** Says what is wrong with a vertex' name, or nothing: it also names a Service, a domain name of its own (RFC 1035). */
+export function vertexNameProblem(name: string): string | undefined {
+  return labelProblem(name, 63) ?? (/^[a-z]/.test(name) ? undefined : "does not begin with a letter (RFC 1035)");
+}
+
+/** Says what is wrong with a port's name, or nothing: Kubernetes takes the names of RFC 6335. */
+export function portNameProblem(name: string): string | undefined {
+  const fit = /[a-z]/.test(name) && !name.includes("--");
+  return labelProblem(name, 15) ?? (fit ? undefined : "needs a letter, and no two hyphens in a row (RFC 6335)");
+}
+
 /** Says what is wrong with a logical name, or nothing. */
 export function logicalNameProblem(name: string): string | undefined {
   const segments = name.split("/");
   if (name === "") return "is the root, which would hold every tenant";
   if (segments.length > MAX_SEGMENTS) return `has ${segments.length} segments, at most ${MAX_SEGMENTS} are allowed`;
   for (const segment of segments) {
-    const problem = labelProblem(segment, 63);
+    const problem = labelProblem(segment, MAX_SEGMENT);
     if (problem) return `has the segment '${segment}', which ${problem}`;
   }
   if (RESERVED_ROOTS.includes(segments[0] as string)) return `begins with '${segments[0]}', which is reserved`;

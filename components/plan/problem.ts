@@ -25,51 +25,80 @@ export class InvalidSpec extends Error {
  * @param root the path of the value itself, for example `ringfence:pipelines`
  */
 export function parse<T extends z.ZodType>(schema: T, value: unknown, root: string): z.output<T> {
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, { error: expectation });
   if (result.success) return result.data;
-  throw new InvalidSpec(result.error.issues.map((issue) => describe(issue, value, root)));
+  throw new InvalidSpec(result.error.issues.flatMap((issue) => describe(issue, value, root)));
 }
 
-function describe(issue: z.core.$ZodIssue, value: unknown, root: string): Problem {
+/**
+ * Every problem of `value` but those that a pending part of it may still mend.
+ * @param pending tells a value that is not known yet
+ */
+export function problemsSoFar(
+  schema: z.ZodType,
+  value: unknown,
+  root: string,
+  pending: (part: unknown) => boolean,
+): Problem[] {
+  const { issues } = schema.safeParse(value, { error: expectation }).error ?? { issues: [] };
+  const settled = issues.filter(({ path }) => !path.some((_, depth) => pending(at(value, path.slice(0, depth + 1)))));
+  return settled.flatMap((issue) => describe(issue, value, root));
+}
+
+const KINDS: Record<string, string> = {
+  record: "an object",
+  object: "an object",
+  array: "a list",
+  int: "a whole number",
+};
+
+/** What is allowed, where the schema does not say it in words of its own. */
+const expectation: z.core.$ZodErrorMap = (issue) => {
+  if (issue.code === "invalid_type") return `expected ${KINDS[issue.expected] ?? `a ${issue.expected}`}`;
+  if (issue.code !== "unrecognized_keys") return undefined;
+  const { shape } = (issue.inst as z.core.$ZodObject)._zod.def;
+  return `known here: ${Object.keys(shape).join(", ")}`;
+};
+
+function describe(issue: z.core.$ZodIssue, value: unknown, root: string): Problem[] {
+  const { path, message } = issue;
   if (issue.code === "unrecognized_keys") {
-    const path = [...issue.path, issue.keys[0] as string];
-    return {
-      path: pathText(root, path),
-      reason: `found ${shown(at(value, path), path)}; no such property is known here`,
-    };
+    // Their values are nobody's to judge, and may be secret.
+    return issue.keys.map((key) => ({
+      path: pathText(root, [...path, key]),
+      reason: `found an unknown property; ${message}`,
+    }));
   }
-  if (issue.code === "invalid_key") {
-    const reason = issue.issues.map((inner) => inner.message).join(", ");
-    return { path: pathText(root, issue.path), reason: `found the name '${String(issue.path.at(-1))}'; ${reason}` };
-  }
-  return {
-    path: pathText(root, issue.path),
-    reason: `found ${shown(at(value, issue.path), issue.path)}; ${lowerFirst(issue.message.replace(/^[^:]*: /, ""))}`,
-  };
+  const found = issue.code === "invalid_key" ? `the name ${quoted(String(path.at(-1)))}` : shown(at(value, path), path);
+  const allowed = issue.code === "invalid_key" ? issue.issues.map((inner) => inner.message).join(", ") : message;
+  return [{ path: pathText(root, path), reason: `found ${found}; ${allowed}` }];
 }
 
-/** `root.a.b[0]`, as users write it. */
+/** `root.a.b[0]["c.d"]`, as users write it. */
 export function pathText(root: string, path: readonly PropertyKey[]): string {
-  return path.reduce<string>(
-    (text, key) =>
-      typeof key === "number" ? `${text}[${key}]` : `${text}${/^$|:$/.test(text) ? "" : "."}${String(key)}`,
-    root,
-  );
+  return path.reduce<string>((text, key) => {
+    if (typeof key === "number") return `${text}[${key}]`;
+    if (!/^[\w-]+$/.test(String(key))) return `${text}[${JSON.stringify(String(key))}]`;
+    return `${text}${/^$|:$/.test(text) ? "" : "."}${String(key)}`;
+  }, root);
 }
-
-const lowerFirst = (text: string) => text.charAt(0).toLowerCase() + text.slice(1);
 
 const at = (value: unknown, path: readonly PropertyKey[]): unknown =>
-  path.reduce<unknown>((inner, key) => (inner as Record<PropertyKey, unknown> | undefined)?.[key], value);
+  path.reduce<unknown>((inner, key) => (inner as Record<PropertyKey, unknown> | null | undefined)?.[key], value);
 
-/** Environment variables, passwords, keys and credentials may be secret: the path names them, the value stays out. */
-const SECRET_PATH = /env|password|seed|creds|key|token|kubeconfig/i;
+/** Where a value may be a secret, or hold one as arguments and addresses do: the path names it, the value stays out. */
+const SECRET = /^(env|args|command)$|(password|seed|creds|key|token|kubeconfig|endpoints|servers)$/i;
 
 function shown(value: unknown, path: readonly PropertyKey[]): string {
   if (value === undefined) return "nothing";
-  if (path.some((key) => SECRET_PATH.test(String(key)))) return `a ${typeof value}`;
+  if (value === null) return "null";
   if (Array.isArray(value)) return "a list";
-  if (typeof value === "object" && value !== null) return "an object";
-  const text = typeof value === "string" ? `'${value}'` : String(value);
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  if (typeof value === "object") return "an object";
+  if (path.some((key) => SECRET.test(String(key)))) return `a ${typeof value}`;
+  return typeof value === "string" ? quoted(value) : clipped(String(value));
 }
+
+/** On one line, whatever is in it. */
+const quoted = (text: string) => `'${clipped(text)}'`;
+const clipped = (text: string) =>
+  (text.length > 80 ? `${text.slice(0, 80)}…` : text).replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, " ");

@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { deleted } from "./deleted.ts";
 import { MODULE, stub } from "./stub.ts";
 
 const provider = stub(() => import("ringfence/provider/v1/etcd-prefix") as Promise<pulumi.dynamic.ResourceProvider>);
@@ -35,7 +36,7 @@ export class EtcdPrefix extends pulumi.dynamic.Resource {
       permissions: undefined,
       roles: undefined,
     };
-    const secret = pulumi.mergeOptions(opts, { additionalSecretOutputs: ["password"] });
+    const secret = pulumi.mergeOptions(deleted(name, opts), { additionalSecretOutputs: ["password"] });
     super(provider, name, { ...args, ...outputs }, secret, MODULE, "EtcdPrefix");
   }
 }

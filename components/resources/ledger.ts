@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { deleted } from "./deleted.ts";
 import { MODULE, stub } from "./stub.ts";
 
 const provider = stub(() => import("ringfence/provider/v1/ledger") as Promise<pulumi.dynamic.ResourceProvider>);
@@ -16,6 +17,6 @@ export class Ledger extends pulumi.dynamic.Resource {
   static readonly __pulumiType = `pulumi-nodejs:dynamic/${MODULE}:Ledger`;
 
   constructor(name: string, args: LedgerArgs, opts?: pulumi.CustomResourceOptions) {
-    super(provider, name, { ...args }, opts, MODULE, "Ledger");
+    super(provider, name, { ...args }, deleted(name, opts), MODULE, "Ledger");
   }
 }

@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { deleted } from "./deleted.ts";
 import type { TenantPartArgs } from "./etcd-prefix.ts";
 import { MODULE, stub } from "./stub.ts";
 
@@ -44,7 +45,7 @@ export class NatsAccount extends pulumi.dynamic.Resource {
       imports: undefined,
       exports: undefined,
     };
-    const secret = pulumi.mergeOptions(opts, { additionalSecretOutputs: ["seed", "creds"] });
+    const secret = pulumi.mergeOptions(deleted(name, opts), { additionalSecretOutputs: ["seed", "creds"] });
     super(provider, name, { ...args, ...outputs }, secret, MODULE, "NatsAccount");
   }
 }

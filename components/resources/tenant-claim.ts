@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { deleted } from "./deleted.ts";
 import { MODULE, stub } from "./stub.ts";
 
 const provider = stub(() => import("ringfence/provider/v1/tenant-claim") as Promise<pulumi.dynamic.ResourceProvider>);
@@ -38,6 +39,6 @@ export class TenantClaim extends pulumi.dynamic.Resource {
       username: undefined,
       namespace: undefined,
     };
-    super(provider, name, { ...args, ...outputs }, opts, MODULE, "TenantClaim");
+    super(provider, name, { ...args, ...outputs }, deleted(name, opts), MODULE, "TenantClaim");
   }
 }

@@ -9,11 +9,13 @@ import {
   Etcd3,
   EtcdAuthenticationFailedError,
   EtcdInvalidAuthTokenError,
-  type ICompare,
+  GRPCCancelledError,
+  GRPCDeadlineExceededError,
+  GRPCUnavailableError,
   type IPermission,
-  type IRequestOp,
 } from "etcd3";
 import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
+import { bytes, type Compare, type Entry, entryOf, type Operation, rangeEnd } from "./etcd-txn.ts";
 
 /** Where etcd is and who we are there. */
 export interface EtcdAccess {
@@ -22,67 +24,11 @@ export interface EtcdAccess {
   password: string;
 }
 
-/** A key as it was read. Revisions are etcd's, as text: they have 64 bits. */
-export interface Entry {
-  key: string;
-  value: string;
-  createRevision: string;
-  modRevision: string;
-  lease: string;
-}
-
-/** A condition or an operation of a transaction. */
-export type Compare = ICompare;
-export type Operation = IRequestOp;
-
 /** How long authentication changes by others are ridden out, milliseconds. */
 const AUTH_RETRY_MS = 10_000;
 
-const bytes = (text: string) => Buffer.from(text, "utf8");
-
-/** The end of the range of all keys that begin with `prefix`, as etcd wants it. */
-function rangeEnd(prefix: string): Buffer {
-  const end = bytes(prefix);
-  for (let i = end.length - 1; i >= 0; i--) {
-    const byte = end[i] as number;
-    if (byte < 0xff) {
-      end[i] = byte + 1;
-      return end.subarray(0, i + 1);
-    }
-  }
-  return Buffer.from([0]);
-}
-
-/** Conditions of a transaction. */
-export const when = {
-  /** The key does not exist. */
-  absent: (key: string): Compare => ({ key: bytes(key), target: "Create", result: "Equal", create_revision: 0 }),
-  exists: (key: string): Compare => ({ key: bytes(key), target: "Create", result: "Greater", create_revision: 0 }),
-  /** No key begins with the prefix: a compare over a range holds vacuously when the range is empty. */
-  noneBelow: (prefix: string): Compare => ({ ...when.absent(prefix), range_end: rangeEnd(prefix) }),
-  unchanged: (key: string, modRevision: string): Compare => ({
-    key: bytes(key),
-    target: "Mod",
-    result: "Equal",
-    mod_revision: modRevision,
-  }),
-};
-
-/** Operations of a transaction. */
-export const op = {
-  put: (key: string, value: string, lease = "0"): Operation => ({
-    request_put: { key: bytes(key), value: bytes(value), lease },
-  }),
-  remove: (key: string): Operation => ({ request_delete_range: { key: bytes(key) } }),
-  /** Removes the keys from `first` to `last`, both included. */
-  removeSpan: (first: string, last: string): Operation => ({
-    request_delete_range: { key: bytes(first), range_end: bytes(`${last}\0`) },
-  }),
-  get: (key: string): Operation => ({ request_range: { key: bytes(key) } }),
-  list: (prefix: string, limit = 0): Operation => ({
-    request_range: { key: bytes(prefix), range_end: rangeEnd(prefix), limit },
-  }),
-};
+/** No answer came, whatever became of the call. */
+const NO_ANSWER = [GRPCUnavailableError, GRPCDeadlineExceededError, GRPCCancelledError];
 
 /** A transaction's outcome; `read` holds what its get and list operations found, in their order. */
 export interface TxnResult {
@@ -124,7 +70,7 @@ export class Etcd {
 
   async get(key: string): Promise<Entry | undefined> {
     const { kvs } = await this.#call((client) => client.kv.range({ key: bytes(key) }));
-    return kvs.map(entry)[0];
+    return kvs.map(entryOf)[0];
   }
 
   /** The keys that begin with the prefix, in order. */
@@ -137,7 +83,7 @@ export class Etcd {
     };
     if (prefix === "") range.key = Buffer.from([0]);
     const { kvs } = await this.#call((client) => client.kv.range(range));
-    return kvs.map(entry);
+    return kvs.map(entryOf);
   }
 
   async count(prefix: string): Promise<number> {
@@ -150,7 +96,7 @@ export class Etcd {
   /** One transaction: `success` when every condition holds, else `failure`. */
   async txn(compare: Compare[], success: Operation[], failure: Operation[] = []): Promise<TxnResult> {
     const { succeeded, header, responses } = await this.#call((client) => client.kv.txn({ compare, success, failure }));
-    const read = responses.flatMap(({ response_range }) => (response_range ? [response_range.kvs.map(entry)] : []));
+    const read = responses.flatMap(({ response_range }) => (response_range ? [response_range.kvs.map(entryOf)] : []));
     return { succeeded, revision: header.revision, read };
   }
 
@@ -278,38 +224,17 @@ export class Etcd {
     }
     // Without a connection nothing was sent; with one that broke, or a deadline, the call may have happened.
     const refused = /ECONNREFUSED|No connection established|Name resolution failed/.test(message);
-    if (
-      refused ||
-      /UNAVAILABLE|DEADLINE_EXCEEDED|CANCELLED/i.test(
-        `${cause.constructor.name} ${message}`.replace(/([a-z])([A-Z])/g, "$1_$2"),
-      )
-    ) {
-      return new StoreError(
-        `${this.label} does not answer (${message}): start it, or correct the endpoints in the platform's access`,
-        {
-          unreachable: true,
-          inDoubt: !refused,
-          cause,
-        },
-      );
+    if (refused || NO_ANSWER.some((kind) => cause instanceof kind)) {
+      const advice = "start it, or correct the endpoints in the platform's access";
+      return new StoreError(`${this.label} does not answer (${message}): ${advice}`, {
+        unreachable: true,
+        inDoubt: !refused,
+        cause,
+      });
     }
     return new StoreError(`${this.label}: ${message}`, { cause });
   }
 }
-
-const entry = (kv: {
-  key: Buffer;
-  value: Buffer;
-  create_revision: string;
-  mod_revision: string;
-  lease: string;
-}): Entry => ({
-  key: kv.key.toString("utf8"),
-  value: kv.value.toString("utf8"),
-  createRevision: kv.create_revision,
-  modRevision: kv.mod_revision,
-  lease: kv.lease,
-});
 
 const prefixPermission = (prefix: string): IPermission => ({
   permType: "Readwrite",

@@ -2,7 +2,7 @@
 import type { Access } from "../plan/access.ts";
 import { digestOf } from "../plan/compile.ts";
 import { Etcd } from "../stores/etcd.ts";
-import { Kubernetes } from "../stores/kubernetes.ts";
+import type { Kubernetes } from "../stores/kubernetes.ts";
 import { Nats } from "../stores/nats.ts";
 
 /** A platform's stores. NATS and Kubernetes are connected to when they are first asked for. */
@@ -10,7 +10,7 @@ export interface Stores {
   readonly access: Access;
   readonly etcd: Etcd;
   nats(): Promise<Nats>;
-  kubernetes(): Kubernetes;
+  kubernetes(): Promise<Kubernetes>;
   close(): Promise<void>;
 }
 
@@ -27,7 +27,11 @@ export function openStores(access: Access): Stores {
       nats = Nats.connect(access.nats);
       return nats;
     },
-    kubernetes: () => new Kubernetes(access.kubernetes),
+    // Loaded late: the client takes most of a second, and only releases and audits need it.
+    kubernetes: async () => {
+      const { Kubernetes } = await import("../stores/kubernetes.ts");
+      return new Kubernetes(access.kubernetes);
+    },
     close: async () => {
       etcd.close();
       await nats?.then((open) => open.close()).catch(() => undefined);

@@ -117,7 +117,7 @@ async function orphanAccounts(stores: Stores, known: Set<string>): Promise<Findi
 }
 
 async function orphanNamespaces(stores: Stores, known: Set<string>): Promise<Finding[]> {
-  const namespaces = await stores.kubernetes().namespaces(`${OWNER_LABEL},${GENERATION_LABEL}`);
+  const namespaces = await (await stores.kubernetes()).namespaces(`${OWNER_LABEL},${GENERATION_LABEL}`);
   return namespaces
     .filter(({ metadata }) => !known.has(metadata.name))
     .map(({ metadata }) => ({ kind: "namespace", name: metadata.name, detail: NO_CLAIM }));

@@ -1,6 +1,6 @@
 /** Claiming a tenant: the record that comes before everything else. */
 import { randomBytes } from "node:crypto";
-import { op, when } from "../stores/etcd.ts";
+import { op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { reap } from "./graves.ts";
 import { type Hold, withTenant } from "./hold.ts";

@@ -3,7 +3,7 @@
  * got no answer. When no call can be left, whatever came back is removed, and the grave with it.
  */
 import { CALL_DEADLINE_MS } from "../stores/errors.ts";
-import { type Operation, op, when } from "../stores/etcd.ts";
+import { type Operation, op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { CREATING_TTL, dropAccount } from "./account.ts";
 import { type Claim, type Grave, intents, keys } from "./registry.ts";

@@ -1,7 +1,8 @@
 /** Holding a tenant: the lock under which one runner at a time acts on a claim, and the guards of all that it writes. */
 import { randomUUID } from "node:crypto";
 import { CALL_DEADLINE_MS, StoreError, until } from "../stores/errors.ts";
-import { type Compare, type Operation, op, type TxnResult, when } from "../stores/etcd.ts";
+import type { TxnResult } from "../stores/etcd.ts";
+import { type Compare, type Operation, op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { type Claim, type HeldClaim, keys, readClaim } from "./registry.ts";
 import { Superseded, stillRunning } from "./run.ts";

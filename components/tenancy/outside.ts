@@ -72,7 +72,7 @@ async function lookOnce(stores: Stores): Promise<Snapshot> {
     }
   }
 
-  for (const object of await stores.kubernetes().objects()) {
+  for (const object of await (await stores.kubernetes()).objects()) {
     if (RESTLESS.has(object.kind)) continue;
     const { namespace, name } = object.metadata;
     snapshot[`Kubernetes ${object.kind} ${namespace ? `${namespace}/` : ""}${name}`] = digestOf(

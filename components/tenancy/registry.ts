@@ -1,6 +1,7 @@
 /** The registry's records in etcd: who claims what, who may act, and what may still come back. See docs/protocol.md. */
 import { namespaceName, physicalPrefix, REGISTRY_PREFIX } from "../plan/names.ts";
-import type { Entry, Etcd } from "../stores/etcd.ts";
+import type { Etcd } from "../stores/etcd.ts";
+import type { Entry } from "../stores/etcd-txn.ts";
 
 const CLAIMS = `${REGISTRY_PREFIX}claims/`;
 const STACKS = `${REGISTRY_PREFIX}stacks/`;

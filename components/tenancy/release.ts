@@ -4,7 +4,7 @@
  */
 import { GENERATION_LABEL } from "../plan/labels.ts";
 import { StoreError, until } from "../stores/errors.ts";
-import { op, when } from "../stores/etcd.ts";
+import { op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { dropAccount, fence } from "./account.ts";
 import { bury } from "./graves.ts";
@@ -90,7 +90,7 @@ async function removeNamespace(
 ): Promise<void> {
   const { namespace: name } = intents(logicalName, claim.generation);
   try {
-    const kubernetes = stores.kubernetes();
+    const kubernetes = await stores.kubernetes();
     const found = await kubernetes.namespace(name);
     if (found?.metadata.labels?.[GENERATION_LABEL] !== claim.generation) return;
     await hold.call(() => kubernetes.deleteNamespace(name));

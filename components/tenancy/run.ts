@@ -2,7 +2,7 @@
  * A run is one `pulumi` command's acts on a stack. Its epoch is the revision at which it last wrote the stack's record:
  * a newer run writes that record again, and from then on every guarded transaction of the older one fails.
  */
-import { type Compare, op, when } from "../stores/etcd.ts";
+import { type Compare, op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { keys, type StackRecord } from "./registry.ts";
 
