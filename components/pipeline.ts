@@ -43,7 +43,7 @@ export interface PipelineArgs {
     /** `Paused` keeps the tenant and takes every vertex to zero pods. @default "Running" */
     desiredPhase?: pulumi.Input<Phase>;
   };
-  /** How much of JetStream the pipeline may take. @default 256 MiB of memory, 10 GiB on disk, 100 streams, 1000 consumers */
+  /** How much of JetStream the pipeline may take. @default nothing in memory, 1 GiB on disk, 100 streams, 1000 consumers */
   jetStream?: JetStreamArgs;
 }
 
@@ -77,8 +77,8 @@ export class Pipeline extends pulumi.ComponentResource {
    * @param name 1 to 54 lower-case letters, digits and inner hyphens
    * @param opts `protect`, `parent` and `aliases` reach everything in the pipeline; `retainOnDelete` and `deletedWith`
    *   are refused, for they skip the release
-   * @throws pulumi.ResourceError with one line for each mistake: path, what was found, what is allowed; at once, or from
-   *   the program's end for what is known by then only
+   * @throws pulumi.ResourceError with one line for each mistake: path, what was found, what is allowed; from the
+   *   constructor for what is plain, and for the rest once it is known
    */
   constructor(name: string, args: PipelineArgs, opts?: pulumi.ComponentResourceOptions) {
     super(Pipeline.__pulumiType, name, {}, deleted(name, opts));

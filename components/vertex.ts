@@ -142,7 +142,11 @@ export class Vertex extends pulumi.ComponentResource {
       );
     }
     this.wanted = pulumi.output(args.replicas);
-    this.ready = deployment.status.apply((status) => status?.readyReplicas ?? 0);
+    // After an update the provider may return before the cluster has looked (pulumi-kubernetes#3980): a status from before
+    // a pause still counts its pods.
+    this.ready = pulumi
+      .all([deployment.status, args.replicas])
+      .apply(([status, wanted]) => Math.min(status?.readyReplicas ?? 0, wanted));
     this.registerOutputs({ wanted: this.wanted, ready: this.ready });
   }
 }

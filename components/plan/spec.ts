@@ -51,10 +51,10 @@ export const lifecycleSpec = z.strictObject({
   desiredPhase: z.enum(["Running", "Paused"], "expected 'Running' or 'Paused'").default("Running"),
 });
 
-/** How much of JetStream the tenant's account may take. */
+/** How much of JetStream the tenant's account may take: the servers reserve it, whether it is used or not. */
 export const jetStreamSpec = z.strictObject({
-  memoryBytes: bytes.default(256 * 2 ** 20),
-  diskBytes: bytes.default(10 * 2 ** 30),
+  memoryBytes: bytes.default(0),
+  diskBytes: bytes.default(2 ** 30),
   streams: count.default(100),
   consumers: count.default(1000),
 });

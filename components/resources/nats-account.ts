@@ -5,11 +5,11 @@ import { MODULE, stub } from "./stub.ts";
 
 const provider = stub(() => import("ringfence/provider/v1/nats-account") as Promise<pulumi.dynamic.ResourceProvider>);
 
-/** How much of JetStream an account may take; everything is stated, for a limit that is left out means zero. */
+/** How much of JetStream an account may take. The servers reserve the bytes, whether they are used or not. */
 export interface JetStreamArgs {
-  /** Bytes. @default 256 MiB */
+  /** Bytes for streams in memory. @default 0, streams are kept on disk */
   memoryBytes?: pulumi.Input<number>;
-  /** Bytes. @default 10 GiB */
+  /** Bytes for streams on disk. @default 1 GiB */
   diskBytes?: pulumi.Input<number>;
   /** @default 100 */
   streams?: pulumi.Input<number>;

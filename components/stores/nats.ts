@@ -10,7 +10,8 @@ import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
 /** Where NATS is and who we are there. */
 export interface NatsAccess {
   servers: string[];
-  systemCreds: string;
+  /** The text of a credentials file. */
+  creds: string;
 }
 
 /** What a stream of an account holds. */
@@ -43,7 +44,7 @@ export class Nats {
     try {
       const connection = await connect({
         servers: access.servers,
-        authenticator: credsAuthenticator(new TextEncoder().encode(access.systemCreds)),
+        authenticator: credsAuthenticator(new TextEncoder().encode(access.creds)),
         name: "ringfence",
         timeout: CALL_DEADLINE_MS,
         reconnect: false,
@@ -52,10 +53,7 @@ export class Nats {
     } catch (cause) {
       const { code, message } = cause as Error & { code?: string };
       if (code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED") {
-        throw new StoreError(
-          `${label} refused the system account's user: correct systemCreds in the platform's access`,
-          { cause },
-        );
+        throw new StoreError(`${label} refused the log-in: correct systemCreds in the platform's access`, { cause });
       }
       throw new StoreError(
         `${label} does not answer (${message}): start it, or correct the servers in the platform's access`,
@@ -64,6 +62,29 @@ export class Nats {
           cause,
         },
       );
+    }
+  }
+
+  /**
+   * Asks, as a user of the account, whether JetStream serves it: a server takes an account whose share it cannot reserve
+   * without a word, and refuses only its clients.
+   * @throws StoreError
+   */
+  static async requireJetStream(access: NatsAccess): Promise<void> {
+    const user = await Nats.connect(access);
+    try {
+      const reply = await user.#connection.request("$JS.API.INFO", "", { timeout: CALL_DEADLINE_MS });
+      const { error } = reply.json<{ error?: { description?: string } }>();
+      if (error) throw new Error(error.description);
+    } catch (cause) {
+      const advice =
+        "lower the pipeline's jetStream.memoryBytes and diskBytes, or raise the servers' max_memory_store and max_file_store";
+      throw new StoreError(
+        `${user.label} cannot reserve the account's share of JetStream (${(cause as Error).message}): ${advice}`,
+        { cause },
+      );
+    } finally {
+      await user.close();
     }
   }
 

@@ -24,7 +24,7 @@ export function openStores(access: Access): Stores {
     nats: async () => {
       const open = await nats?.catch(() => undefined);
       if (open && !open.closed) return open;
-      nats = Nats.connect(access.nats);
+      nats = Nats.connect({ servers: access.nats.servers, creds: access.nats.systemCreds });
       return nats;
     },
     // Loaded late: the client takes most of a second, and only releases and audits need it.

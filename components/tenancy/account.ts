@@ -85,6 +85,7 @@ export async function openAccount(stores: Stores, tenant: TenantRef, request: Ac
       for (const name of request.users) {
         creds[name] = request.existing?.creds[name] ?? (await userCreds({ name, accountSeed: seed }));
       }
+      await requireJetStream(stores, seed);
       const view = await observeAccount(stores, publicKey);
       if (!view) throw new StoreError(`${nats.label} lost account ${publicKey} right after it was pushed: run again`);
       const made = { ...claim.made, nats: true };
@@ -94,6 +95,13 @@ export async function openAccount(stores: Stores, tenant: TenantRef, request: Ac
       };
     });
   });
+}
+
+/** With a user that nobody keeps. */
+async function requireJetStream({ access }: Stores, accountSeed: string): Promise<void> {
+  const { Nats } = await import("../stores/nats.ts");
+  const creds = await userCreds({ name: "probe", accountSeed });
+  await Nats.requireJetStream({ servers: access.nats.servers, creds });
 }
 
 async function pushAndReadBack(hold: Hold, nats: Nats, publicKey: string, jwt: string): Promise<void> {

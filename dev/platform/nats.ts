@@ -51,14 +51,15 @@ resolver {
   hard_delete: true
 }
 resolver_preload { ${systemAccount}: ${account} }
-jetstream { store_dir: ${store}, max_memory_store: 256MB, max_file_store: 20GB }
+# Accounts reserve their share, so the caps bound how many tenants there can be; nothing is allocated.
+jetstream { store_dir: ${store}, max_memory_store: 1GB, max_file_store: 200GB }
 `,
   );
 }
 
 /** Logs in as the system user and has the resolver list its accounts. */
 async function assertResolver(endpoint: string, systemCreds: string): Promise<void> {
-  const nats = await Nats.connect({ servers: [endpoint], systemCreds });
+  const nats = await Nats.connect({ servers: [endpoint], creds: systemCreds });
   try {
     await nats.accounts();
   } finally {
