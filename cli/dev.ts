@@ -1,7 +1,6 @@
 /** `ringfence dev …`: the embedded platform. */
-import { dirname } from "node:path";
 import { down, environment, type PlatformStatus, reset, status } from "../dev/platform/index.ts";
-import { inspectTools } from "../dev/tools/index.ts";
+import { ensureTools, toolPath } from "../dev/tools/index.ts";
 import { bringPlatform, platformHome, progress, withTools } from "./home.ts";
 import { rememberOutside } from "./outside.ts";
 import { withStores } from "./stores.ts";
@@ -26,8 +25,8 @@ export async function devStatus({ json }: { json?: boolean }): Promise<number> {
 
 /** Prints what a POSIX shell has to evaluate. */
 export async function devEnv(): Promise<void> {
-  const directories = (await inspectTools()).flatMap(({ path }) => (path ? [dirname(path)] : []));
-  const variables = { ...environment(platformHome()), PATH: withTools(directories) };
+  const tools = await ensureTools({ log: progress });
+  const variables = { ...environment(platformHome()), PATH: withTools(toolPath(tools)) };
   for (const [name, value] of Object.entries(variables))
     console.log(`export ${name}='${value.replaceAll("'", `'\\''`)}'`);
 }

@@ -1,9 +1,10 @@
 /** Runs the Pulumi CLI on the dev stack, and clears what a killed one left in its local backend. */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parse } from "yaml";
 
 /** One Pulumi project in one environment. */
 export interface Project {
@@ -28,22 +29,24 @@ export function pulumi({ root, env }: Project, args: string[]): Promise<number> 
   });
 }
 
-/** Runs pulumi and returns what it prints; undefined when it fails. */
-export function pulumiJson<T>({ root, env }: Project, args: string[]): T | undefined {
-  const { status, stdout } = spawnSync("pulumi", [...args, "--non-interactive"], {
+/**
+ * Runs pulumi and returns the JSON that it prints.
+ * @throws pulumi's own complaint
+ */
+export function pulumiJson<T>({ root, env }: Project, args: string[]): T {
+  const { status, stdout, stderr, error } = spawnSync("pulumi", [...args, "--non-interactive"], {
     cwd: root,
     env: { ...env, PULUMI_SKIP_UPDATE_CHECK: "true" },
     encoding: "utf8",
     maxBuffer: 64 * 2 ** 20,
   });
-  return status === 0 ? (JSON.parse(stdout) as T) : undefined;
+  if (status !== 0) throw new Error(`pulumi ${args.join(" ")}: ${(error?.message ?? stderr).trim()}`);
+  return JSON.parse(stdout) as T;
 }
 
 /** Whether the stack exists in the backend. */
 export function stackExists(project: Project, stack: string): boolean {
-  return (pulumiJson<Array<{ name: string }>>(project, ["stack", "ls", "--json"]) ?? []).some(
-    ({ name }) => name === stack,
-  );
+  return pulumiJson<Array<{ name: string }>>(project, ["stack", "ls", "--json"]).some(({ name }) => name === stack);
 }
 
 /**
@@ -53,9 +56,12 @@ export function stackExists(project: Project, stack: string): boolean {
 export async function clearDeadLocks(project: Project, stack: string): Promise<void> {
   const backend = project.env.PULUMI_BACKEND_URL;
   if (!backend?.startsWith("file://")) return;
-  const held = locks(join(fileURLToPath(backend), ".pulumi", "locks"), stack);
+  const { name } = parse(readFileSync(join(project.root, "Pulumi.yaml"), "utf8")) as { name: string };
+  const state = join(fileURLToPath(backend), ".pulumi");
+  const held = locks(join(state, "locks", "organization", name, stack));
   if (held.length === 0 || !held.every(isDead)) return;
   console.error(`clearing the lock of a pulumi that is gone (pid ${held.map(({ pid }) => pid).join(", ")})`);
+  dropTornAttributes(join(state, "stacks", name), stack);
   await pulumi(project, ["cancel", "--yes", "--stack", stack]);
 }
 
@@ -64,13 +70,25 @@ interface Lock {
   hostname: string;
 }
 
-/** `<locks>/organization/<project>/<stack>/<id>.json` */
-function locks(directory: string, stack: string): Lock[] {
+function locks(directory: string): Lock[] {
   if (!existsSync(directory)) return [];
-  const files = readdirSync(directory, { recursive: true, encoding: "utf8" });
-  return files
-    .filter((file) => file.endsWith(".json") && file.split("/").at(-2) === stack)
-    .map((file) => JSON.parse(readFileSync(join(directory, file), "utf8")) as Lock);
+  const files = readdirSync(directory).filter((file) => file.endsWith(".json"));
+  return files.map((file) => JSON.parse(readFileSync(join(directory, file), "utf8")) as Lock);
+}
+
+/**
+ * Beside each file the backend keeps attributes that nobody needs. It replaces the file in one step, but not those, and
+ * reads no state whose attributes are torn: "failed to load checkpoint: EOF".
+ */
+function dropTornAttributes(directory: string, stack: string): void {
+  for (const file of existsSync(directory) ? readdirSync(directory) : []) {
+    if (!file.startsWith(`${stack}.json`) || !file.endsWith(".attrs")) continue;
+    try {
+      JSON.parse(readFileSync(join(directory, file), "utf8"));
+    } catch {
+      rmSync(join(directory, file));
+    }
+  }
 }
 
 function isDead(lock: Lock): boolean {

@@ -17,21 +17,20 @@ const STACK = "dev";
 export async function start(): Promise<number> {
   const project = await bringProject();
   await withStores(rememberOutside);
-  if (!stackExists(project, STACK)) await pulumi(project, ["stack", "init", STACK]);
   await clearDeadLocks(project, STACK);
+  if (!stackExists(project, STACK)) await pulumi(project, ["stack", "init", STACK]);
   const policy = existsSync(join(project.root, "policy", "PulumiPolicy.yaml")) ? ["--policy-pack", "policy"] : [];
   const code = await pulumi(project, ["up", "--yes", "--stack", STACK, ...policy]);
   if (code !== 0) return code;
-  const [update] =
-    pulumiJson<Array<{ resourceChanges?: Record<string, number> }>>(project, [
-      "stack",
-      "history",
-      "--stack",
-      STACK,
-      "--json",
-      "--page-size",
-      "1",
-    ]) ?? [];
+  const [update] = pulumiJson<Array<{ resourceChanges?: Record<string, number> }>>(project, [
+    "stack",
+    "history",
+    "--stack",
+    STACK,
+    "--json",
+    "--page-size",
+    "1",
+  ]);
   const changes = Object.keys(update?.resourceChanges ?? {}).filter((kind) => kind !== "same");
   console.log(`\n${pipelinesTable(project)}\n`);
   if (changes.length === 0) console.log("nothing changed");
@@ -44,8 +43,8 @@ export async function destroy(): Promise<number> {
   const { receipts } = layout(platformHome());
   mkdirSync(receipts, { recursive: true });
   const directory = mkdtempSync(join(receipts, "destroy-"));
+  await clearDeadLocks(project, STACK);
   if (stackExists(project, STACK)) {
-    await clearDeadLocks(project, STACK);
     const withReceipts = { ...project, env: { ...project.env, RINGFENCE_RECEIPTS: directory } };
     const code = await pulumi(withReceipts, ["destroy", "--yes", "--stack", STACK]);
     if (code !== 0) return code;
@@ -92,7 +91,7 @@ function pipelinesTable(project: Project): string {
     STACK,
     "--json",
   ]);
-  const rows = Object.entries(outputs?.pipelines ?? {}).map(
+  const rows = Object.entries(outputs.pipelines ?? {}).map(
     ([name, { phase, namespace, etcd, nats, gpus, vertices }]) => [
       name,
       phase,

@@ -1,6 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { GpuPool } from "./gpu-pool.ts";
-import { compile, type Plan } from "./plan/compile.ts";
+import { compile, type Plan, type VertexPlan } from "./plan/compile.ts";
 import { logicalName } from "./plan/names.ts";
 import { InvalidSpec, problemsSoFar } from "./plan/problem.ts";
 import { type Phase, type PipelineInput, pipelineSpec } from "./plan/spec.ts";
@@ -99,27 +99,22 @@ export class Pipeline extends pulumi.ComponentResource {
       },
       inCharge,
     );
-    const vertices = Object.entries(args.vertices).map(([vertex, { pool, ports }]): [string, Vertex] => {
-      const planned = plan.apply((whole) => whole.vertices[vertex] as Plan["vertices"][string]);
-      const { replicas, gpus, terminationGracePeriodSeconds } = pulumi.unsecret(planned);
+    const vertices = Object.entries(args.vertices).map(([vertex, given]): [string, Vertex] => {
+      const planned = open.apply((whole) => whole.vertices[vertex] as VertexPlan);
       return [
         vertex,
         new Vertex(
           // A dot, for no name holds one: 'a-b' of 'chat' and 'b' of 'chat-a' are two vertices.
           `${name}.${vertex}`,
           {
+            // Image, command and environment as they were given, so that a secret one hides no more than itself.
+            ...given,
             tenant: this.tenant,
             pipeline: name,
             vertex,
-            pool,
-            ...(ports && { ports }),
-            image: planned.image,
-            command: planned.command,
-            args: planned.args,
-            env: planned.env,
-            replicas,
-            gpus,
-            terminationGracePeriodSeconds,
+            replicas: planned.replicas,
+            gpus: planned.gpus,
+            terminationGracePeriodSeconds: planned.terminationGracePeriodSeconds,
             phase: open.phase,
             planDigest: plan.digest,
           },

@@ -5,6 +5,9 @@ import { InvalidSpec, parse } from "../components/plan/problem.ts";
 import { type EnvironmentSpec, environmentSpec } from "../components/plan/spec.ts";
 
 const environment = declared();
+// The engine tells which keys have a secret in them, not where: commands and environments may hold it.
+const secretKeys: string[] = JSON.parse(process.env.PULUMI_CONFIG_SECRET_KEYS ?? "[]");
+const guarded = <T>(value: T) => (secretKeys.includes("ringfence:pipelines") ? pulumi.secret(value) : value);
 const platform = Platform.fromConfig();
 const pools = mapValues(environment.pools, (pool, name) => new GpuPool(name, pool));
 
@@ -14,8 +17,11 @@ export const pipelines = mapValues(environment.pipelines, ({ vertices, realm, ..
     ...rest,
     platform,
     realm: realm ?? environment.realm,
-    vertices: mapValues(vertices, ({ pool, ...vertex }) => ({
+    vertices: mapValues(vertices, ({ pool, command, args, env, ...vertex }) => ({
       ...vertex,
+      command: guarded(command),
+      args: guarded(args),
+      env: guarded(env),
       ...(pool && { pool: pools[pool] as GpuPool }),
     })),
   });

@@ -29,7 +29,7 @@ export async function storesOf({ platform }: { platform: string }): Promise<Stor
 }
 
 /** A property, or a value that is only known later. */
-const known = <T extends z.ZodType>(schema: T) => z.union([z.literal(UNKNOWN), schema]);
+export const known = <T extends z.ZodType>(schema: T) => z.union([z.literal(UNKNOWN), schema]);
 
 /** What every resource of a tenant is told. */
 export const tenantInputs = {

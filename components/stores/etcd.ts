@@ -60,12 +60,8 @@ export class Etcd {
 
   /** @throws StoreError when etcd has authentication switched off: every tenant could then read everything. */
   async requireAuthentication(): Promise<void> {
-    const status = await this.#call((client) => client.auth.authStatus());
-    if (!status.enabled) {
-      throw new StoreError(
-        `${this.label} has authentication off, so nothing would keep tenants apart: run 'etcdctl auth enable'`,
-      );
-    }
+    // With authentication off the log-in itself is refused, before the status is told.
+    await this.#call((client) => client.auth.authStatus());
   }
 
   async get(key: string): Promise<Entry | undefined> {
@@ -216,6 +212,12 @@ export class Etcd {
 
   #explain(cause: Error): StoreError {
     const { message } = cause;
+    if (message.includes("authentication is not enabled")) {
+      const advice = "run 'etcdctl auth enable'";
+      return new StoreError(`${this.label} has authentication off, so nothing would keep tenants apart: ${advice}`, {
+        cause,
+      });
+    }
     if (cause instanceof EtcdAuthenticationFailedError) {
       return new StoreError(
         `${this.label} refused the log-in of '${this.#username}': correct its password in the platform's access`,

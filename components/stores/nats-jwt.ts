@@ -114,9 +114,12 @@ export interface AccountView {
   revocations: Record<string, number>;
   imports: number;
   exports: number;
-  /** Unix seconds. */
-  expires?: number;
+  /** Names of all other claims that are set, an expiry, a further signing key or default permissions for example. */
+  others: string[];
 }
+
+/** Claims that every account has, or that a view shows. */
+const SHOWN = ["type", "version", "limits", "revocations", "imports", "exports"];
 
 /** Reads an account JWT; the signature is the server's business. */
 export function decodeAccount(jwt: string): AccountView {
@@ -129,7 +132,10 @@ export function decodeAccount(jwt: string): AccountView {
     revocations: { ...claims.nats.revocations },
     imports: claims.nats.imports?.length ?? 0,
     exports: claims.nats.exports?.length ?? 0,
-    ...(claims.exp && { expires: claims.exp }),
+    others: [
+      ...Object.keys(claims.nats).filter((name) => !SHOWN.includes(name)),
+      ...(claims.exp ? ["exp"] : []),
+    ].sort(),
   };
 }
 

@@ -42,6 +42,8 @@ export interface AccountView {
   revocations: number;
   imports: number;
   exports: number;
+  /** Names of claims that are never set here. */
+  others: string[];
 }
 
 export interface OpenAccount extends AccountView {
@@ -117,18 +119,22 @@ export const expectedAccount = (jetStream: JetStreamShare): AccountView => ({
   revocations: 0,
   imports: 0,
   exports: 0,
+  others: [],
 });
 
 /** What NATS has now; undefined when the account is not there. */
 export async function observeAccount(stores: Stores, account: string): Promise<AccountView | undefined> {
   const jwt = await (await stores.nats()).lookup(account);
   if (!jwt) return undefined;
-  const { limits, revocations, imports, exports } = decodeAccount(jwt);
-  return { limits, revocations: Object.keys(revocations).length, imports, exports };
+  const { limits, revocations, imports, exports, others } = decodeAccount(jwt);
+  return { limits, revocations: Object.keys(revocations).length, imports, exports, others };
 }
 
+/** Makes a write, after a look at whatever guards it. */
+type Caller = (act: () => Promise<void>) => Promise<void>;
+
 /** Closes an account to everybody and waits until nobody is connected; one that is not there is closed already. */
-export async function fence(stores: Stores, hold: Hold, account: string): Promise<void> {
+export async function fence(stores: Stores, account: string, call: Caller): Promise<void> {
   const nats = await stores.nats();
   const current = await nats.lookup(account);
   if (!current) return;
@@ -142,7 +148,7 @@ export async function fence(stores: Stores, hold: Hold, account: string): Promis
     // JWTs carry whole seconds: one issued within this second is meant as well.
     revokedBefore: new Date(Date.now() + 1000),
   });
-  await hold.call(() => nats.push(jwt));
+  await call(() => nats.push(jwt));
   await until(async () => ((await nats.connections(account)).length === 0 ? true : undefined), {
     deadlineMs: DISCONNECT_DEADLINE_MS,
     late: async () =>
@@ -155,13 +161,12 @@ export async function fence(stores: Stores, hold: Hold, account: string): Promis
 /**
  * Removes an account with all its data, and reads back that the data is gone before the account goes: without its
  * account, JetStream would try to recover it (nats-server#3186).
- * @param call makes each write, after a look at whatever guards it
  * @returns undefined when there was no such account
  */
 export async function dropAccount(
   stores: Stores,
   account: string,
-  call: (act: () => Promise<void>) => Promise<void>,
+  call: Caller,
 ): Promise<{ streams: number; messages: number } | undefined> {
   const nats = await stores.nats();
   if (!(await nats.lookup(account))) return undefined;
@@ -186,7 +191,7 @@ export async function dropAccount(
 export async function fenceAccount(stores: Stores, tenant: TenantRef, account: string): Promise<void> {
   await withFormerClaim(stores, tenant, (hold, seen) =>
     hold.operation(seen, { state: "creating", made: { ...seen.claim.made, nats: false } }, async () => {
-      await fence(stores, hold, account);
+      await fence(stores, account, (act) => hold.call(act));
       return { result: undefined, closing: {} };
     }),
   );

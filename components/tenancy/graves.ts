@@ -5,7 +5,7 @@
 import { CALL_DEADLINE_MS } from "../stores/errors.ts";
 import { type Operation, op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
-import { CREATING_TTL, dropAccount } from "./account.ts";
+import { CREATING_TTL, dropAccount, fence } from "./account.ts";
 import { type Claim, type Grave, intents, keys } from "./registry.ts";
 
 /** Longer than any call can be in doubt, and than the JWT that a late push may bring back; milliseconds. */
@@ -45,5 +45,9 @@ async function removeReturned(stores: Stores, { username, accounts, prefix }: Gr
   if ((await etcd.permissionsOf(username)) !== undefined) await etcd.deleteRole(username);
   const [first, last] = await etcd.list(prefix, { keysOnly: true }).then((found) => [found[0], found.at(-1)]);
   if (first && last) await etcd.txn([], [op.removeSpan(first.key, last.key)]);
-  for (const account of accounts) await dropAccount(stores, account, (act) => act());
+  const call = (act: () => Promise<void>) => act();
+  for (const account of accounts) {
+    await fence(stores, account, call);
+    await dropAccount(stores, account, call);
+  }
 }

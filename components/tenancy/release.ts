@@ -127,7 +127,7 @@ async function fenceAll(
     await hold.call(() => etcd.deleteRole(username));
     receipt.removed.roles++;
   }
-  for (const account of claim.accounts) await fence(stores, hold, account);
+  for (const account of claim.accounts) await fence(stores, account, (act) => hold.call(act));
 }
 
 async function purgeKeys(

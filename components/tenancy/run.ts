@@ -20,8 +20,14 @@ export class Superseded extends Error {
   }
 }
 
+interface Run {
+  epoch: string;
+  /** The stack's when the run began; undefined when it had no record. */
+  state: StackRecord["state"] | undefined;
+}
+
 /** This process' runs, by store and ledger. */
-const runs = new Map<string, Promise<string>>();
+const runs = new Map<string, Promise<Run>>();
 
 const runKey = (stores: Stores, ledger: string) => `${stores.etcd.label} ${ledger}`;
 
@@ -43,21 +49,22 @@ export async function ledgerIsOpen(stores: Stores, ledger: string): Promise<bool
  * anything after the destroy
  * @returns the epoch
  */
-export function enterRun(stores: Stores, ledger: string, purpose: "create" | "release"): Promise<string> {
+export async function enterRun(stores: Stores, ledger: string, purpose: "create" | "release"): Promise<string> {
   const key = runKey(stores, ledger);
-  let run = runs.get(key);
-  if (!run) {
-    run = begin(stores, ledger, purpose);
-    runs.set(key, run);
-    run.catch(() => runs.delete(key));
-  }
-  return run;
+  const { epoch, state } = await (runs.get(key) ?? keep(key, begin(stores, ledger, purpose)));
+  if (purpose === "create") requireOpen(ledger, state);
+  return epoch;
 }
 
 /** Sets the stack to closing under a new epoch; from here on nothing is created for it. */
 export async function closeRun(stores: Stores, ledger: string): Promise<string> {
-  const run = begin(stores, ledger, "close");
-  runs.set(runKey(stores, ledger), run);
+  return (await keep(runKey(stores, ledger), begin(stores, ledger, "close"))).epoch;
+}
+
+/** A run that could not begin is forgotten. */
+function keep(key: string, run: Promise<Run>): Promise<Run> {
+  runs.set(key, run);
+  run.catch(() => runs.delete(key));
   return run;
 }
 
@@ -73,25 +80,28 @@ export async function forgetLedger(stores: Stores, ledger: string, epoch: string
 /** Holds only while no newer run of the stack has acted. */
 export const stillRunning = (ledger: string, epoch: string): Compare => when.unchanged(keys.stack(ledger), epoch);
 
-async function begin(stores: Stores, ledger: string, purpose: "create" | "release" | "close"): Promise<string> {
+async function begin(stores: Stores, ledger: string, purpose: "create" | "release" | "close"): Promise<Run> {
   const key = keys.stack(ledger);
   for (;;) {
     const entry = await stores.etcd.get(key);
     const record = entry && (JSON.parse(entry.value) as StackRecord);
-    if (purpose === "create" && record?.state !== "open") {
-      const found = record ? "is being destroyed" : "is not in the registry";
-      throw new Error(
-        `ledger ${ledger} ${found}, so nothing may be claimed for it: run 'pulumi refresh', then 'pulumi up' again`,
-      );
-    }
+    if (purpose === "create") requireOpen(ledger, record?.state);
     // A release needs no record, only that none appears: a missing key's mod revision is 0.
-    if (purpose === "release" && !record) return "0";
+    if (purpose === "release" && !record) return { epoch: "0", state: undefined };
     const state = purpose === "close" ? "closing" : (record?.state ?? "closing");
     const next: StackRecord = { state, run: (record?.run ?? 0) + 1 };
     const seen = entry ? when.unchanged(key, entry.modRevision) : when.absent(key);
     const { succeeded, revision } = await stores.etcd.txn([seen], [op.put(key, JSON.stringify(next))]);
     if (!succeeded) continue; // somebody wrote in between: look again
     if (entry && entry.lease !== "0") await stores.etcd.revokeLease(entry.lease);
-    return revision;
+    return { epoch: revision, state };
   }
+}
+
+function requireOpen(ledger: string, state: Run["state"]): void {
+  if (state === "open") return;
+  const found = state ? "is being destroyed" : "is not in the registry";
+  throw new Error(
+    `ledger ${ledger} ${found}, so nothing may be claimed for it: run 'pulumi refresh', then 'pulumi up' again`,
+  );
 }

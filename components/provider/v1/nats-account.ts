@@ -3,7 +3,7 @@ import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
 import { jetStreamSpec } from "../../plan/spec.ts";
 import { expectedAccount, fenceAccount, type OpenAccount, observeAccount, openAccount } from "../../tenancy/account.ts";
-import { changed, checked, partInputs, storesOf } from "../wire.ts";
+import { changed, checked, known, partInputs, storesOf } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
@@ -19,13 +19,31 @@ export interface NatsAccountInputs {
 
 export type NatsAccountState = NatsAccountInputs & OpenAccount;
 
-const schema = z.object({ ...partInputs, users: z.array(z.string()), jetStream: jetStreamSpec });
+const { memoryBytes, diskBytes, streams, consumers } = jetStreamSpec.shape;
+const schema = z.object({
+  ...partInputs,
+  users: known(z.array(z.string())),
+  jetStream: known(
+    z.strictObject({
+      memoryBytes: known(memoryBytes),
+      diskBytes: known(diskBytes),
+      streams: known(streams),
+      consumers: known(consumers),
+    }),
+  ),
+});
 
 export const check = async (_olds: NatsAccountInputs, news: NatsAccountInputs) => checked(schema, news);
 
 export async function diff(_id: string, olds: NatsAccountState, news: NatsAccountInputs): Promise<dynamic.DiffResult> {
   const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation"]);
-  const drift = changed(olds, { ...expectedAccount(news.jetStream) }, ["limits", "revocations", "imports", "exports"]);
+  const drift = changed(olds, { ...expectedAccount(news.jetStream) }, [
+    "limits",
+    "revocations",
+    "imports",
+    "exports",
+    "others",
+  ]);
   const updates = [...drift, ...changed(olds, news, ["users", "jetStream", "stub"])];
   return { changes: replaces.length + updates.length > 0, replaces, deleteBeforeReplace: true };
 }
@@ -38,7 +56,10 @@ export async function create(inputs: NatsAccountInputs): Promise<dynamic.CreateR
 export async function read(id: string, props: NatsAccountState): Promise<dynamic.ReadResult> {
   const observed = await observeAccount(await storesOf(props), props.account);
   // An account that somebody deleted shows as drift of its limits: the claim still names it, so `up` pushes it again.
-  return { id, props: { ...props, ...(observed ?? { limits: {}, revocations: 0, imports: 0, exports: 0 }) } };
+  return {
+    id,
+    props: { ...props, ...(observed ?? { limits: {}, revocations: 0, imports: 0, exports: 0, others: [] }) },
+  };
 }
 
 export async function update(

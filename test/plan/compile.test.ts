@@ -1,0 +1,178 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { canonical, compile, digestOf } from "../../components/plan/compile.ts";
+import type { PipelineInput } from "../../components/plan/spec.ts";
+import { spec } from "./arbitraries.ts";
+
+describe("compile", () => {
+  it("gives one plan for one spec, whatever the order of its keys", () => {
+    fc.assert(
+      fc.property(spec, fc.infiniteStream(fc.nat()), (one, random) => {
+        assert.deepEqual(compile(shuffled(one, random)), compile(structuredClone(one)));
+        assert.equal(compile(shuffled(one, random)).digest, compile(one).digest);
+      }),
+    );
+  });
+
+  it("leaves the spec as it was", () => {
+    fc.assert(
+      fc.property(spec, (one) => {
+        const before = structuredClone(one);
+        compile(one);
+        assert.deepEqual(one, before);
+      }),
+    );
+  });
+
+  it("takes every vertex to zero pods and the pipeline to zero GPUs while paused, and back when it runs again", () => {
+    fc.assert(
+      fc.property(spec, (one) => {
+        const running = compile(inPhase(one, "Running"));
+        const paused = compile(inPhase(one, "Paused"));
+        for (const [name, { replicas = 1 }] of Object.entries(one.vertices)) {
+          assert.equal(running.vertices[name]?.replicas, replicas);
+          assert.equal(paused.vertices[name]?.replicas, 0);
+          assert.deepEqual({ ...paused.vertices[name], replicas }, running.vertices[name]);
+        }
+        assert.equal(paused.gpus, 0);
+        assert.deepEqual(compile(inPhase(one, "Running")), running);
+      }),
+    );
+  });
+
+  it("counts the GPUs of all pods", () => {
+    const plan = compile({
+      name: "chat",
+      realm: "dev",
+      vertices: {
+        frontend: { image: "f" },
+        prefill: { image: "v", pool: "h100", gpus: 2, replicas: 3 },
+        decode: { image: "v", pool: "h100", gpus: 1 },
+      },
+    });
+    assert.equal(plan.gpus, 7);
+  });
+
+  it("fills in what the spec leaves out", () => {
+    const { digest, ...plan } = compile({ name: "chat", realm: "team/dev", vertices: { web: { image: "i" } } });
+    assert.match(digest, /^[0-9a-f]{16}$/);
+    assert.deepEqual(plan, {
+      name: "chat",
+      logicalName: "team/dev/chat",
+      phase: "Running",
+      vertices: {
+        web: {
+          name: "web",
+          image: "i",
+          command: [],
+          args: [],
+          env: {},
+          replicas: 1,
+          gpus: 0,
+          pool: undefined,
+          ports: {},
+          terminationGracePeriodSeconds: 30,
+        },
+      },
+      jetStream: { memoryBytes: 0, diskBytes: 2 ** 30, streams: 100, consumers: 1000 },
+      gpus: 0,
+    });
+  });
+});
+
+describe("the plan's digest", () => {
+  const whole = {
+    name: "chat",
+    realm: "dev",
+    lifecycle: { desiredPhase: "Running" },
+    jetStream: { memoryBytes: 1, diskBytes: 2, streams: 3, consumers: 4 },
+    vertices: {
+      web: {
+        image: "i",
+        command: ["a"],
+        args: ["b"],
+        env: { LOG: "info" },
+        replicas: 2,
+        gpus: 1,
+        pool: "h100",
+        ports: { http: 80 },
+        terminationGracePeriodSeconds: 5,
+      },
+    },
+  } satisfies PipelineInput;
+  const vertex = (change: object) => ({ vertices: { web: { ...whole.vertices.web, ...change } } });
+  const changes: Record<string, object> = {
+    name: { name: "talk" },
+    realm: { realm: "prod" },
+    desiredPhase: { lifecycle: { desiredPhase: "Paused" } },
+    memoryBytes: { jetStream: { ...whole.jetStream, memoryBytes: 9 } },
+    diskBytes: { jetStream: { ...whole.jetStream, diskBytes: 9 } },
+    streams: { jetStream: { ...whole.jetStream, streams: 9 } },
+    consumers: { jetStream: { ...whole.jetStream, consumers: 9 } },
+    "a vertex' name": { vertices: { api: whole.vertices.web } },
+    "one more vertex": { vertices: { ...whole.vertices, api: whole.vertices.web } },
+    image: vertex({ image: "j" }),
+    command: vertex({ command: ["b"] }),
+    "the order of args": vertex({ args: ["b", "a"] }),
+    "a variable's value": vertex({ env: { LOG: "debug" } }),
+    "a variable's name": vertex({ env: { LEVEL: "info" } }),
+    replicas: vertex({ replicas: 3 }),
+    gpus: vertex({ gpus: 2 }),
+    pool: vertex({ pool: "a100" }),
+    ports: vertex({ ports: { http: 81 } }),
+    terminationGracePeriodSeconds: vertex({ terminationGracePeriodSeconds: 6 }),
+  };
+
+  it("differs for every field that differs", () => {
+    const digests = Object.entries({ nothing: {}, ...changes }).map(([field, change]) => {
+      return { field, digest: compile({ ...whole, ...change }).digest };
+    });
+    for (const [digest, fields] of Map.groupBy(digests, (one) => one.digest)) {
+      assert.equal(fields.length, 1, `${digest} is shared by ${fields.map(({ field }) => field).join(", ")}`);
+    }
+  });
+
+  it("has a row above for every field of the plan", () => {
+    const { digest, ...plan } = compile(whole);
+    // `logicalName` stands for the realm, `gpus` is a sum, and a vertex repeats its key.
+    const derived = ["logicalName", "phase", "vertices", "jetStream"];
+    const fields = [...Object.keys(plan), ...Object.keys(plan.jetStream), ...Object.keys(plan.vertices.web ?? {})];
+    const rows = Object.keys(changes).join(" ");
+    for (const field of fields.filter((one) => !derived.includes(one))) {
+      assert.match(rows, new RegExp(field === "env" ? "variable" : field), `no row changes '${field}'`);
+    }
+    assert.equal(digest, digestOf(plan));
+  });
+
+  it("is the same for equal JSON values and differs for others", () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), fc.jsonValue(), (a, b) => {
+        const [x, y] = [JSON.parse(JSON.stringify(a)), JSON.parse(JSON.stringify(b))];
+        assert.deepEqual(JSON.parse(canonical(x)), x);
+        assert.equal(canonical(x) === canonical(y), isEqual(x, y));
+      }),
+    );
+  });
+});
+
+function inPhase(one: PipelineInput, desiredPhase: "Running" | "Paused"): PipelineInput {
+  return { ...one, lifecycle: { desiredPhase } };
+}
+
+/** The same value with the keys of every object in another order. */
+function shuffled<T>(value: T, random: Iterator<number>): T {
+  if (Array.isArray(value)) return value.map((item) => shuffled(item, random)) as T;
+  if (value === null || typeof value !== "object") return value;
+  const entries = Object.entries(value).map(([key, inner]) => ({ key, inner, rank: random.next().value as number }));
+  entries.sort((a, b) => a.rank - b.rank);
+  return Object.fromEntries(entries.map(({ key, inner }) => [key, shuffled(inner, random)])) as T;
+}
+
+function isEqual(a: unknown, b: unknown): boolean {
+  try {
+    assert.deepEqual(a, b);
+    return true;
+  } catch {
+    return false;
+  }
+}
