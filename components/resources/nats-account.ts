@@ -44,6 +44,7 @@ export class NatsAccount extends pulumi.dynamic.Resource {
       revocations: undefined,
       imports: undefined,
       exports: undefined,
+      others: undefined,
     };
     const secret = pulumi.mergeOptions(deleted(name, opts), { additionalSecretOutputs: ["seed", "creds"] });
     super(provider, name, { ...args, ...outputs }, secret, MODULE, "NatsAccount");

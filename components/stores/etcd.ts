@@ -106,16 +106,33 @@ export class Etcd {
     await this.#call((client) => client.leaseClient.leaseRevoke({ ID: id })).catch(ignore("lease not found"));
   }
 
-  /** Keeps a lease alive until the returned function is called; a lease that is lost shows in the guarded transactions. */
-  async keepAlive(id: string, everyMs: number): Promise<() => void> {
-    const stream = await this.#client.leaseClient.leaseKeepAlive();
-    stream.on("error", () => clearInterval(timer));
-    stream.on("data", () => undefined);
-    const timer = setInterval(() => stream.write({ ID: id }), everyMs);
+  /**
+   * Keeps a lease alive until the returned function is called, across a restart of the server as well; a lease that is
+   * lost shows in the guarded transactions.
+   */
+  keepAlive(id: string, everyMs: number): () => void {
+    let stream: ReturnType<Etcd3["leaseClient"]["leaseKeepAlive"]> | undefined;
+    const open = async () => {
+      const opened = await this.#client.leaseClient.leaseKeepAlive();
+      opened.on("error", () => {
+        stream = undefined;
+      });
+      opened.on("data", () => undefined);
+      return opened;
+    };
+    const beat = async () => {
+      try {
+        stream ??= open();
+        (await stream).write({ ID: id });
+      } catch {
+        stream = undefined;
+      }
+    };
+    const timer = setInterval(beat, everyMs);
     timer.unref();
     return () => {
       clearInterval(timer);
-      stream.end();
+      stream?.then((opened) => opened.end()).catch(() => undefined);
     };
   }
 

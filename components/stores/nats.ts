@@ -53,7 +53,10 @@ export class Nats {
     } catch (cause) {
       const { code, message } = cause as Error & { code?: string };
       if (code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED") {
-        throw new StoreError(`${label} refused the log-in: correct systemCreds in the platform's access`, { cause });
+        throw new StoreError(
+          `${label} refused the log-in: correct systemCreds or operatorSeed in the platform's access`,
+          { cause },
+        );
       }
       throw new StoreError(
         `${label} does not answer (${message}): start it, or correct the servers in the platform's access`,

@@ -42,7 +42,7 @@ export interface AccountView {
   revocations: number;
   imports: number;
   exports: number;
-  /** Names of claims that are never set here. */
+  /** Names of claims that are never set here, or are not ours. */
   others: string[];
 }
 
@@ -126,7 +126,9 @@ export const expectedAccount = (jetStream: JetStreamShare): AccountView => ({
 export async function observeAccount(stores: Stores, account: string): Promise<AccountView | undefined> {
   const jwt = await (await stores.nats()).lookup(account);
   if (!jwt) return undefined;
-  const { limits, revocations, imports, exports, others } = decodeAccount(jwt);
+  const { issuer, limits, revocations, imports, exports, others } = decodeAccount(jwt);
+  // The resolver takes an account that any operator signed, and its users are refused.
+  if (issuer !== publicKeyOf(stores.access.nats.operatorSeed)) others.push("iss");
   return { limits, revocations: Object.keys(revocations).length, imports, exports, others };
 }
 

@@ -82,7 +82,7 @@ export class Hold {
     const key = keys.lock(logicalName);
     const record: LockRecord = { holder: randomUUID(), owner: runner.ledger, run: runner.epoch };
     const lease = await etcd.grantLease(LOCK_TTL);
-    const stopKeepAlive = await etcd.keepAlive(lease, (LOCK_TTL * 1000) / 3);
+    const stopKeepAlive = etcd.keepAlive(lease, (LOCK_TTL * 1000) / 3);
     let seen: LockRecord | undefined;
     try {
       const token = await until(
@@ -167,24 +167,40 @@ export class Hold {
     return { ...seen, claim, modRevision: revision };
   }
 
+  /** Opens an operation on the claim: whoever finds it open when it takes the claim next marks it suspect. */
+  open(seen: HeldClaim, change: Partial<Claim>): Promise<HeldClaim> {
+    return this.rewrite(seen, { ...change, open: true, suspect: seen.claim.suspect || seen.claim.open });
+  }
+
   /**
-   * One operation on the claim: opened before `work`'s calls and closed after them, with what `work` returns for the
-   * claim. If a call is left in doubt, or we are killed, it stays open, and the next holder marks the claim suspect.
+   * Runs what an opened operation does. When it fails for certain the operation is closed, with `reached` in the claim;
+   * when a call was left in doubt, or we are killed or superseded, it stays open.
    */
+  async carryOut<T>(opened: HeldClaim, reached: () => Partial<Claim>, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      const certain = !(error instanceof Superseded) && !(error instanceof StoreError && error.inDoubt);
+      if (certain) await this.rewrite(opened, { ...reached(), open: false }).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** One operation on the claim: opened before `work`'s calls, closed after them with what `work` returns for the claim. */
   async operation<T>(
     seen: HeldClaim,
     opening: Partial<Claim>,
     work: (held: HeldClaim) => Promise<{ result: T; closing: Partial<Claim> }>,
   ): Promise<T> {
-    const opened = await this.rewrite(seen, { ...opening, open: true, suspect: seen.claim.suspect || seen.claim.open });
-    try {
-      const { result, closing } = await work(opened);
-      await this.rewrite(opened, { ...closing, open: false });
-      return result;
-    } catch (error) {
-      const certain = !(error instanceof Superseded) && !(error instanceof StoreError && error.inDoubt);
-      if (certain) await this.rewrite(opened, { open: false }).catch(() => undefined);
-      throw error;
-    }
+    const opened = await this.open(seen, opening);
+    return this.carryOut(
+      opened,
+      () => ({}),
+      async () => {
+        const { result, closing } = await work(opened);
+        await this.rewrite(opened, { ...closing, open: false });
+        return result;
+      },
+    );
   }
 }

@@ -46,11 +46,7 @@ export async function release(stores: Stores, tenant: TenantRef & { attempt: num
 /** Releases the tenant that is held; ends with its claim gone. */
 export async function releaseHeld(stores: Stores, hold: Hold, seen: HeldClaim): Promise<Receipt> {
   const begun = Date.now();
-  const opened = await hold.rewrite(seen, {
-    state: "releasing",
-    open: true,
-    suspect: seen.claim.suspect || seen.claim.open,
-  });
+  const opened = await hold.open(seen, { state: "releasing" });
   const { logicalName, claim } = opened;
   const receipt: Receipt = {
     logicalName,
@@ -61,24 +57,32 @@ export async function releaseHeld(stores: Stores, hold: Hold, seen: HeldClaim): 
     durationMs: 0,
     notes: [],
   };
-  await removeNamespace(stores, hold, opened, receipt);
-  for (let pass = 1; ; pass++) {
-    if (pass > MAX_PASSES) {
-      throw new Error(
-        `tenant '${logicalName}': something writes to it again after each of ${MAX_PASSES} fences: find out who holds the admin's credentials, then run again`,
-      );
-    }
+  const revision = await hold.carryOut(
+    opened,
+    () => ({ removed: receipt.removed }),
+    async () => {
+      await removeNamespace(stores, hold, opened, receipt);
+      return untilGone(stores, hold, opened, receipt);
+    },
+  );
+  receipt.revisions.to = revision;
+  receipt.durationMs = Date.now() - begun;
+  fileReceipt(receipt);
+  return receipt;
+}
+
+/** Pass after pass, until one has seen everything gone and given the claim up. @returns the revision of that */
+async function untilGone(stores: Stores, hold: Hold, opened: HeldClaim, receipt: Receipt): Promise<string> {
+  for (let pass = 1; pass <= MAX_PASSES; pass++) {
     await fenceAll(stores, hold, opened, receipt);
     await purgeKeys(stores, hold, opened, receipt);
     await removeAccounts(stores, hold, opened, receipt);
-    if (!(await clean(stores, opened))) continue;
-    const revision = await giveUp(stores, hold, opened);
-    if (revision === undefined) continue;
-    receipt.revisions.to = revision;
-    receipt.durationMs = Date.now() - begun;
-    fileReceipt(receipt);
-    return receipt;
+    const revision = (await clean(stores, opened)) ? await giveUp(stores, hold, opened) : undefined;
+    if (revision !== undefined) return revision;
   }
+  throw new Error(
+    `tenant '${opened.logicalName}': something writes to it again after each of ${MAX_PASSES} fences: find out who holds the admin's credentials, then run again`,
+  );
 }
 
 /** Pods first, so that nothing of the tenant's runs into the fence. A cluster that is gone stops nothing. */

@@ -1,0 +1,120 @@
+/** Servers of a suite's own, to stop, hang and break: the shared platform has to stay whole. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Etcd3 } from "etcd3";
+import { until } from "../../components/stores/errors.ts";
+
+const START_DEADLINE_MS = 20_000;
+
+/** A port that is free now; one above the ephemeral range's start may be taken by then, so a start is tried on it once only. */
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  await once(probe, "close");
+  return port;
+}
+
+/** An address that takes connections and never says a word. */
+export class BlackHole {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  private constructor(server: Server) {
+    this.#server = server;
+    server.on("connection", (socket) => this.#sockets.add(socket.on("error", () => {})));
+  }
+
+  static async open(): Promise<BlackHole> {
+    const server = createServer().listen(0, "127.0.0.1");
+    await once(server, "listening");
+    return new BlackHole(server);
+  }
+
+  get host(): string {
+    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  close(): void {
+    for (const socket of this.#sockets) socket.destroy();
+    this.#server.close();
+  }
+}
+
+/** One etcd; the tool is on PATH when the suite is run by `npm test`. */
+export class OwnEtcd {
+  readonly endpoint: string;
+  readonly #peer: number;
+  readonly #directory = mkdtempSync(join(tmpdir(), "ringfence-etcd-"));
+  #process: ChildProcess | undefined;
+
+  private constructor(port: number, peer: number) {
+    this.endpoint = `http://127.0.0.1:${port}`;
+    this.#peer = peer;
+  }
+
+  static async start(): Promise<OwnEtcd> {
+    const etcd = new OwnEtcd(await freePort(), await freePort());
+    await etcd.start();
+    return etcd;
+  }
+
+  async start(): Promise<void> {
+    const peers = `http://127.0.0.1:${this.#peer}`;
+    const args = [
+      `--data-dir=${this.#directory}`,
+      `--listen-client-urls=${this.endpoint}`,
+      `--advertise-client-urls=${this.endpoint}`,
+      `--listen-peer-urls=${peers}`,
+      `--initial-advertise-peer-urls=${peers}`,
+      `--initial-cluster=default=${peers}`,
+      "--bcrypt-cost=4",
+      "--unsafe-no-fsync",
+      "--log-level=error",
+    ];
+    this.#process = spawn("etcd", args, { stdio: "ignore" });
+    this.#process.once("error", (error) => assert.fail(`etcd is not on PATH; run the suite by npm test (${error})`));
+    const healthy = () =>
+      fetch(`${this.endpoint}/health`).then(
+        ({ ok }) => ok || undefined,
+        () => undefined,
+      );
+    await until(healthy, { deadlineMs: START_DEADLINE_MS, late: () => new Error(`no etcd at ${this.endpoint}`) });
+  }
+
+  /** Turns authentication on; root's password is `password`. */
+  async guard(password: string): Promise<void> {
+    const client = new Etcd3({ hosts: this.endpoint });
+    await client.role("root").create();
+    const root = await client.user("root").create(password);
+    await root.addRole("root");
+    await client.auth.authEnable();
+    client.close();
+  }
+
+  /** Stops the process where it is, as a machine does that swaps or has lost its disk. */
+  hang(): void {
+    this.#process?.kill("SIGSTOP");
+  }
+
+  resume(): void {
+    this.#process?.kill("SIGCONT");
+  }
+
+  async kill(): Promise<void> {
+    if (!this.#process || this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    this.#process.kill("SIGKILL");
+    await once(this.#process, "exit");
+  }
+
+  async remove(): Promise<void> {
+    await this.kill();
+    rmSync(this.#directory, { recursive: true });
+  }
+}

@@ -1,0 +1,200 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { CoreV1Api, KubeConfig } from "@kubernetes/client-node";
+import { op } from "../../components/stores/etcd-txn.ts";
+import { encodeAccount, encodeDeletion, generateNkey } from "../../components/stores/nats-jwt.ts";
+import type { Stores } from "../../components/tenancy/access.ts";
+import { audit, type Finding } from "../../components/tenancy/audit.ts";
+import { listGraves, reap } from "../../components/tenancy/graves.ts";
+import { intents, keys } from "../../components/tenancy/registry.ts";
+import { release } from "../../components/tenancy/release.ts";
+import { faulty } from "./faults.ts";
+import {
+  access,
+  etcdOf,
+  jetStream,
+  natsOf,
+  newLedger,
+  newProcess,
+  newRealm,
+  passTime,
+  provision,
+  type Tenant,
+  tidy,
+  tracesOf,
+} from "./scene.ts";
+
+const { operatorSeed } = access.nats;
+
+describe("what may come back after a release", function () {
+  this.timeout(40_000);
+  const realm = newRealm();
+  let stores: Stores;
+  let chat: Tenant;
+  const graveOf = async ({ generation }: Tenant) =>
+    (await listGraves(stores)).find((grave) => grave.generation === generation);
+  const findings = async () =>
+    (await audit(stores)).findings.filter(({ name, detail }) => `${name} ${detail}`.includes(realm));
+
+  before(async () => {
+    stores = newProcess();
+    chat = await provision(stores, await newLedger(stores), `${realm}/chat`);
+  });
+  after(tidy);
+
+  it("has no grave when the release was certain of everything", async () => {
+    const sure = await provision(stores, chat.owner, `${realm}/sure`);
+    await release(stores, { ...sure, ...sure.claimed });
+    assert.equal(await graveOf(sure), undefined);
+  });
+
+  it("is noted in a grave when a call got no answer", async () => {
+    const { stores: failing } = faulty(newProcess(), "in doubt", "deleteAccounts");
+    await assert.rejects(release(failing, { ...chat, ...chat.claimed }), /deleteAccounts: in doubt/);
+    await release(newProcess(), { ...chat, ...chat.claimed });
+    const { username, prefix, namespace } = chat.claimed;
+    const { modRevision, notBefore, ...grave } = (await graveOf(chat)) ?? assert.fail("no grave");
+    const { generation, logicalName } = chat;
+    assert.deepEqual(grave, { generation, logicalName, username, prefix, namespace, accounts: [chat.nats.account] });
+  });
+
+  it("is left alone, and no residue, while its time is not over", async () => {
+    // What calls that were on their way do when they arrive at last.
+    const { username, prefix } = chat.claimed;
+    const { etcd } = stores;
+    await etcd.addRole(username);
+    await etcd.grantPrefix(username, prefix);
+    await etcd.setUser(username, chat.etcd.password);
+    await etcd.grantRole(username, username);
+    await etcdOf(chat).put(`${prefix}back`).value("1");
+    const name = `ringfence:${chat.logicalName}:${chat.generation}`;
+    const publicKey = chat.nats.account;
+    await (await stores.nats()).push(await encodeAccount({ name, publicKey, operatorSeed, jetStream }));
+    const nats = await natsOf(chat);
+    await (await nats.jetstreamManager()).streams.add({ name: "BACK", subjects: ["back"] });
+
+    assert.deepEqual(await findings(), []);
+    assert((await audit(stores)).graves > 0);
+    assert.notEqual(await graveOf(chat), undefined);
+    assert.equal(await etcdOf(chat).get(`${prefix}back`), "1");
+  });
+
+  it("is removed with its grave when its time is over, and who was connected is not any more", async () => {
+    const nats = await natsOf(chat);
+    const closed = nats.closed();
+    await passTime(stores);
+    assert((await reap(stores)) > 0);
+    await closed;
+    assert.equal(await graveOf(chat), undefined);
+    assert.deepEqual(await tracesOf(stores, realm), []);
+    assert.deepEqual(await (await stores.nats()).streams(chat.nats.account), []);
+    await assert.rejects(natsOf(chat), /Authorization Violation/);
+    assert.deepEqual(await findings(), []);
+  });
+
+  it("is emptied by the next claim as well", async () => {
+    const { stores: failing } = faulty(newProcess(), "killed after", "setUser");
+    await assert.rejects(provision(failing, chat.owner, `${realm}/killed`), /killed/);
+    const tenant = await provision(newProcess(), chat.owner, `${realm}/killed`);
+    await release(newProcess(), { ...tenant, ...tenant.claimed });
+    assert.notEqual(await graveOf(tenant), undefined);
+    await passTime(stores);
+    await provision(newProcess(), chat.owner, `${realm}/next`);
+    assert.equal(await graveOf(tenant), undefined);
+  });
+});
+
+describe("an audit", function () {
+  this.timeout(40_000);
+  const realm = newRealm();
+  const generation = randomBytes(12).toString("hex");
+  const { username, prefix, namespace } = intents(`${realm}/${realm}`, generation);
+  const { publicKey } = generateNkey("account");
+  let stores: Stores;
+  let core: CoreV1Api;
+
+  before(() => {
+    stores = newProcess();
+    const config = new KubeConfig();
+    config.loadFromDefault();
+    core = config.makeApiClient(CoreV1Api);
+  });
+  after(tidy);
+
+  it("lists every tenant with its holder", async () => {
+    const tenant = await provision(stores, await newLedger(stores), `${realm}/whole`);
+    await etcdOf(tenant).put(`${tenant.etcd.prefix}a`).value("1");
+    const { tenants, findings } = await audit(stores);
+    assert.deepEqual(
+      tenants.filter(({ logicalName }) => logicalName === tenant.logicalName),
+      [
+        {
+          logicalName: tenant.logicalName,
+          generation: tenant.generation,
+          state: "active",
+          owner: tenant.owner,
+          recorded: { project: "suite", stack: "test", resource: tenant.logicalName },
+          keys: 1,
+        },
+      ],
+    );
+    assert.deepEqual(
+      findings.filter(({ name }) => name.includes(realm)),
+      [],
+    );
+    await release(stores, { ...tenant, ...tenant.claimed });
+  });
+
+  it("finds what no live claim accounts for, of each kind", async () => {
+    const { etcd } = stores;
+    const nats = await stores.nats();
+    await etcd.addRole(username);
+    await etcd.setUser(username, "x");
+    await etcd.txn([], [op.put(`${prefix}a`, "1")]);
+    await nats.push(
+      await encodeAccount({ name: `ringfence:${realm}/${realm}:${generation}`, publicKey, operatorSeed, jetStream }),
+    );
+    const labels = { "ringfence.dev/owner": "nobody", "ringfence.dev/generation": generation };
+    await core.createNamespace({ body: { metadata: { name: namespace, labels } } });
+    const claim = {
+      state: "active",
+      owner: "gone",
+      generation: "1".repeat(24),
+      attempt: 1,
+      accounts: [],
+      recorded: { project: "p", stack: "s", resource: "r" },
+    };
+    await etcd.txn([], [op.put(keys.claim(`${realm}/lost`), JSON.stringify(claim))]);
+
+    const unclaimed = "no live claim accounts for it";
+    const expected: Finding[] = [
+      { kind: "claim", name: `${realm}/lost`, detail: "its ledger gone is gone: release it with 'ringfence sweep'" },
+      { kind: "key", name: `${prefix}a`, detail: unclaimed },
+      { kind: "user", name: username, detail: unclaimed },
+      { kind: "role", name: username, detail: unclaimed },
+      { kind: "account", name: publicKey, detail: `${unclaimed}; it was made for ${realm}/${realm}` },
+      { kind: "namespace", name: namespace, detail: unclaimed },
+    ];
+    const { findings } = await audit(stores);
+    assert.deepEqual(
+      findings.filter(({ name, detail }) => `${name} ${detail}`.includes(realm)),
+      expected,
+    );
+  });
+
+  it("is clean when they are gone", async () => {
+    const { etcd } = stores;
+    const nats = await stores.nats();
+    await etcd.deleteUser(username);
+    await etcd.deleteRole(username);
+    await etcd.txn([], [op.remove(`${prefix}a`), op.remove(keys.claim(`${realm}/lost`))]);
+    await nats.deleteAccounts(await encodeDeletion({ operatorSeed, accounts: [publicKey] }));
+    await (await stores.kubernetes()).deleteNamespace(namespace);
+    const { findings } = await audit(stores);
+    assert.deepEqual(
+      findings.filter(({ name, kind }) => name.includes(realm) && kind !== "namespace"),
+      [],
+    );
+    assert.deepEqual(await tracesOf(stores, realm), []);
+  });
+});

@@ -1,0 +1,125 @@
+/** What the suites of this room share: stacks that act on the platform, tenants with their own clients, and a look at what is left. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { Etcd3 } from "etcd3";
+import { connect, credsAuthenticator, type NatsConnection } from "nats";
+import { op } from "../../components/stores/etcd-txn.ts";
+import { decodeAccount } from "../../components/stores/nats-jwt.ts";
+import { openStores, type Stores } from "../../components/tenancy/access.ts";
+import { type OpenAccount, openAccount } from "../../components/tenancy/account.ts";
+import { type Claimed, claimTenant } from "../../components/tenancy/claim.ts";
+import { createLedger, deleteLedger } from "../../components/tenancy/ledger.ts";
+import type { TenantRef } from "../../components/tenancy/live-claim.ts";
+import { type OpenPrefix, openPrefix } from "../../components/tenancy/prefix.ts";
+import { type Grave, keys, listClaims, type Recorded } from "../../components/tenancy/registry.ts";
+import { resolveAccess } from "../../components/tenancy/resolve-access.ts";
+
+export const access = resolveAccess("platform", () => assert.fail("RINGFENCE_PLATFORM is not set; run by npm test"));
+
+const MIB = 2 ** 20;
+export const jetStream = { memoryBytes: 16 * MIB, diskBytes: 64 * MIB, streams: 10, consumers: 10 };
+
+/** A realm of its own for each suite: they share the platform and see nothing of each other. */
+export const newRealm = (): string => `t${randomBytes(5).toString("hex")}`;
+
+const opened = new Set<Stores>();
+
+/** Opens stores as a process of its own would: runs and queues are kept by the label. */
+export function newProcess(at = access): Stores {
+  const stores = openStores(at);
+  const { etcd } = stores;
+  const label = `${etcd.label} (process ${opened.size + 1})`;
+  const own = new Proxy(etcd, {
+    get: (target, name) => (name === "label" ? label : bound(target, name)),
+  });
+  const process = { ...stores, etcd: own };
+  opened.add(process);
+  return process;
+}
+
+/** A property of a client behind a proxy; its methods need their own `this`, for they have private fields. */
+export function bound<T extends object>(target: T, name: string | symbol): unknown {
+  const value = Reflect.get(target, name, target) as unknown;
+  return typeof value === "function" ? value.bind(target) : value;
+}
+
+/** A tenant that is complete: claimed, with its etcd and NATS parts. */
+export interface Tenant extends TenantRef {
+  claimed: Claimed;
+  etcd: OpenPrefix;
+  nats: OpenAccount;
+}
+
+export const recorded = (resource: string): Recorded => ({ project: "suite", stack: "test", resource });
+
+/** Makes a tenant as `pulumi up` does: the claim, then the parts side by side. */
+export async function provision(stores: Stores, owner: string, logicalName: string): Promise<Tenant> {
+  const claimed = await claimTenant(stores, { owner, logicalName, recorded: recorded(logicalName) });
+  const ref = { owner, logicalName, generation: claimed.generation };
+  const parts = [openPrefix(stores, ref), openAccount(stores, ref, { users: ["worker"], jetStream })] as const;
+  // The engine, too, waits for what it has begun when one part fails.
+  await Promise.allSettled(parts);
+  const [etcd, nats] = await Promise.all(parts);
+  return { ...ref, claimed, etcd, nats };
+}
+
+const ledgers: string[] = [];
+
+/** A new stack's ledger, deleted by `tidy`. */
+export async function newLedger(stores: Stores): Promise<string> {
+  const ledger = await createLedger(stores);
+  ledgers.push(ledger);
+  return ledger;
+}
+
+const clients: Array<() => unknown> = [];
+
+/** An etcd client with a tenant's credentials. */
+export function etcdOf(tenant: Tenant): Etcd3 {
+  const { username, password } = tenant.etcd;
+  const client = new Etcd3({ hosts: access.etcd.endpoints, auth: { username, password } });
+  clients.push(() => client.close());
+  return client;
+}
+
+/** A NATS connection with a tenant's credentials; it does not come back by itself. */
+export async function natsOf(tenant: Tenant): Promise<NatsConnection> {
+  const creds = new TextEncoder().encode(tenant.nats.creds.worker);
+  const authenticator = credsAuthenticator(creds);
+  const connection = await connect({ servers: access.nats.servers, authenticator, reconnect: false, name: "worker" });
+  clients.push(() => connection.close());
+  return connection;
+}
+
+/** Closes every client, releases every stack, closes every process. For `after`. */
+export async function tidy(): Promise<void> {
+  for (const close of clients.splice(0)) await close();
+  const stores = newProcess();
+  for (const ledger of ledgers.splice(0)) await deleteLedger(stores, ledger);
+  for (const process of opened) await process.close();
+  opened.clear();
+}
+
+/** Lets the time of every grave be over. */
+export async function passTime({ etcd }: Stores): Promise<void> {
+  for (const { key, value } of await etcd.list(keys.graves))
+    await etcd.txn([], [op.put(key, JSON.stringify({ ...(JSON.parse(value) as Grave), notBefore: 0 }))]);
+}
+
+/** Whatever the stores still have of a realm, graves and locks left out. */
+export async function tracesOf(stores: Stores, realm: string): Promise<string[]> {
+  const { etcd } = stores;
+  const nats = await stores.nats();
+  const traces = (await listClaims(etcd)).map(({ logicalName }) => logicalName).filter((name) => inRealm(name, realm));
+  traces.push(...(await etcd.list(`/ringfence/tenants/${realm}/`, { keysOnly: true })).map(({ key }) => key));
+  for (const name of [...(await etcd.users()), ...(await etcd.roles())]) {
+    if (name.startsWith(`${realm}.`)) traces.push(name);
+  }
+  for (const account of await nats.accounts()) {
+    const jwt = await nats.lookup(account);
+    if (jwt && decodeAccount(jwt).name.startsWith(`ringfence:${realm}/`)) traces.push(account);
+  }
+  return traces;
+}
+
+const inRealm = (logicalName: string, realm: string) => logicalName === realm || logicalName.startsWith(`${realm}/`);

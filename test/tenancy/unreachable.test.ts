@@ -1,0 +1,113 @@
+import assert from "node:assert/strict";
+import { CoreV1Api, KubeConfig } from "@kubernetes/client-node";
+import { type Stores, storesFor } from "../../components/tenancy/access.ts";
+import { deleteLedger } from "../../components/tenancy/ledger.ts";
+import { readClaim } from "../../components/tenancy/registry.ts";
+import { release } from "../../components/tenancy/release.ts";
+import { BlackHole, OwnEtcd } from "../stores/servers.ts";
+import { access, newLedger, newProcess, newRealm, provision, type Tenant, tidy, tracesOf } from "./scene.ts";
+
+/** What a command may take to name a store that is down, milliseconds. */
+const NAMED_WITHIN = 30_000;
+
+describe("a store that is down", function () {
+  this.timeout(60_000);
+  const realm = newRealm();
+  const config = new KubeConfig();
+  config.loadFromDefault();
+  const core = config.makeApiClient(CoreV1Api);
+  let stores: Stores;
+  let tenant: Tenant;
+
+  before(() => {
+    stores = newProcess();
+  });
+  beforeEach(async () => {
+    tenant = await provision(newProcess(), await newLedger(stores), `${realm}/chat`);
+  });
+  after(tidy);
+
+  const namespaceOf = async ({ claimed: { namespace: name, generation }, owner }: Tenant) => {
+    const labels = { "ringfence.dev/owner": owner, "ringfence.dev/generation": generation };
+    await core.createNamespace({ body: { metadata: { name, labels } } });
+    return name;
+  };
+  const failure = async (act: Promise<unknown>) => {
+    const begun = Date.now();
+    const message = await act.then(
+      () => assert.fail("it succeeded"),
+      (error: Error) => error.message,
+    );
+    assert(Date.now() - begun < NAMED_WITHIN, `took ${Date.now() - begun} ms`);
+    return message;
+  };
+
+  it("is named at destroy, the claim stays, and the next destroy finishes (NATS)", async () => {
+    const hole = await BlackHole.open();
+    const servers = [`nats://${hole.host}`];
+    const lame = newProcess({ ...access, nats: { ...access.nats, servers } });
+    assert.match(
+      await failure(release(lame, { ...tenant, ...tenant.claimed })),
+      new RegExp(`^NATS at ${servers[0]} does not answer \\(.*\\): start it, or correct the servers`),
+    );
+    hole.close();
+    assert.equal((await readClaim(stores.etcd, tenant.logicalName))?.claim.state, "releasing");
+    assert.notEqual(await release(newProcess(), { ...tenant, ...tenant.claimed }), undefined);
+    assert.deepEqual(await tracesOf(stores, realm), []);
+  });
+
+  it("is named at up and at destroy (etcd)", async () => {
+    const hole = await BlackHole.open();
+    const endpoints = [`http://${hole.host}`];
+    const lame = newProcess({ ...access, etcd: { ...access.etcd, endpoints } });
+    const named = new RegExp(`^etcd at ${endpoints[0]}.* does not answer \\(.*\\): start it, or correct the endpoints`);
+    assert.match(await failure(provision(lame, tenant.owner, tenant.logicalName)), named);
+    assert.match(await failure(release(lame, { ...tenant, ...tenant.claimed })), named);
+    assert.match(await failure(deleteLedger(lame, tenant.owner)), named);
+    hole.close();
+    assert.equal((await readClaim(stores.etcd, tenant.logicalName))?.claim.state, "active");
+    await deleteLedger(newProcess(), tenant.owner);
+  });
+
+  it("stops neither fence nor purge when it is the cluster, and the receipt says what was not looked at", async () => {
+    const name = await namespaceOf(tenant);
+    const kubeconfig = config.exportConfig().replace(/127\.0\.0\.1:\d+/g, "127.0.0.1:1");
+    const lame = newProcess({ ...access, kubernetes: { kubeconfig: JSON.stringify(JSON.parse(kubeconfig), null, 1) } });
+    const receipt = await release(lame, { ...tenant, ...tenant.claimed });
+    assert.deepEqual(receipt?.removed.users, 1);
+    assert.match(
+      receipt.notes.join(),
+      new RegExp(`^namespace '${name}' was not looked at: Kubernetes at .*127.0.0.1:1`),
+    );
+    await core.deleteNamespace({ name });
+    assert.deepEqual(await tracesOf(stores, realm), []);
+  });
+
+  it("is no excuse when it is there: the namespace goes, one of another generation stays", async () => {
+    const name = await namespaceOf(tenant);
+    const other = await provision(newProcess(), tenant.owner, `${realm}/other`);
+    const foreign = await namespaceOf({ ...other, claimed: { ...other.claimed, generation: "0".repeat(24) } });
+    const receipts = await deleteLedger(newProcess(), tenant.owner);
+    assert.deepEqual(
+      Object.fromEntries(receipts.map(({ logicalName, removed }) => [logicalName, removed.namespaces])),
+      {
+        [`${realm}/chat`]: 1,
+        [`${realm}/other`]: 0,
+      },
+    );
+    const kubernetes = await stores.kubernetes();
+    assert.equal(await kubernetes.namespace(name), undefined);
+    assert.notEqual(await kubernetes.namespace(foreign), undefined);
+    await core.deleteNamespace({ name: foreign });
+  });
+
+  it("is refused from the start when it keeps nobody apart: an etcd without authentication", async () => {
+    const open = await OwnEtcd.start();
+    try {
+      const act = storesFor({ ...access, etcd: { ...access.etcd, endpoints: [open.endpoint] } });
+      assert.match(await failure(act), /has authentication off.*run 'etcdctl auth enable'$/);
+    } finally {
+      await open.remove();
+    }
+  });
+});

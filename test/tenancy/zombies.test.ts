@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { Stores } from "../../components/tenancy/access.ts";
+import { openAccount } from "../../components/tenancy/account.ts";
+import { claimTenant, recordClaim } from "../../components/tenancy/claim.ts";
+import { listGraves } from "../../components/tenancy/graves.ts";
+import { deleteLedger } from "../../components/tenancy/ledger.ts";
+import { openPrefix } from "../../components/tenancy/prefix.ts";
+import { intents, readClaim } from "../../components/tenancy/registry.ts";
+import { release } from "../../components/tenancy/release.ts";
+import { Superseded } from "../../components/tenancy/run.ts";
+import { faulty } from "./faults.ts";
+import { bound, jetStream, newLedger, newProcess, newRealm, provision, recorded, tidy, tracesOf } from "./scene.ts";
+
+/** Seconds: a lock's lease, and etcd's grain in running it out. */
+const LEASE = 15 + 3;
+
+describe("a run that outlives its command", function () {
+  this.timeout(40_000);
+  const realm = newRealm();
+  let stores: Stores;
+  const claim = (at: Stores, owner: string, logicalName: string) =>
+    claimTenant(at, { owner, logicalName, recorded: recorded(logicalName) });
+
+  before(() => {
+    stores = newProcess();
+  });
+  after(tidy);
+
+  it("writes nothing more once a newer run of its stack has acted, and says why", async () => {
+    const logicalName = `${realm}/overtaken`;
+    const owner = await newLedger(stores);
+    const zombie = newProcess();
+    const { generation } = await claim(zombie, owner, logicalName);
+    const ref = { owner, logicalName, generation };
+    const next = await provision(newProcess(), owner, logicalName);
+    assert.equal(next.generation, generation);
+
+    const seen = await readClaim(stores.etcd, logicalName);
+    const superseded = (error: Error) => {
+      assert(error instanceof Superseded, error.stack);
+      assert.match(error.message, /a newer run has taken over.*let that one finish, then run again/);
+      return true;
+    };
+    await assert.rejects(openPrefix(zombie, ref), superseded);
+    await assert.rejects(openAccount(zombie, ref, { users: ["late"], jetStream }), superseded);
+    await assert.rejects(recordClaim(zombie, ref, recorded("late")), superseded);
+    await assert.rejects(release(zombie, { ...ref, attempt: next.claimed.attempt }), superseded);
+    await assert.rejects(claim(zombie, owner, `${realm}/overtaken-too`), superseded);
+    assert.deepEqual(await readClaim(stores.etcd, logicalName), seen);
+    assert.equal(await readClaim(stores.etcd, `${realm}/overtaken-too`), undefined);
+  });
+
+  // Once the newer run has taken the tenant's lock as well, and once it has only begun.
+  for (const first of ["halfway", "elsewhere"]) {
+    it(`stops between two of its calls when a newer run has begun with ${first === "halfway" ? "the same" : "another"} tenant; what it left in doubt ends in a grave`, async () => {
+      const logicalName = `${realm}/${first}-halfway`;
+      const owner = await newLedger(stores);
+      const zombie = newProcess();
+      let goOn = () => {};
+      let reached = () => {};
+      const atCall = new Promise<void>((resolve) => {
+        reached = resolve;
+      });
+      const overtaken = new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+      const etcd = new Proxy(zombie.etcd, {
+        get: (target, name) =>
+          name === "addRole"
+            ? async (role: string) => {
+                reached();
+                await overtaken;
+                return target.addRole(role);
+              }
+            : bound(target, name),
+      });
+      const late = provision({ ...zombie, etcd }, owner, logicalName).catch((error: Error) => error);
+      await atCall;
+      const next = newProcess();
+      await claim(next, owner, first === "halfway" ? logicalName : `${realm}/elsewhere`);
+      goOn();
+      assert((await late) instanceof Superseded, String(await late));
+      const { generation } = (await readClaim(stores.etcd, logicalName))?.claim ?? assert.fail("no claim");
+      const { username } = intents(logicalName, generation);
+      assert.equal(await stores.etcd.rolesOf(username), undefined, "the zombie went on after its call");
+
+      await provision(next, owner, logicalName);
+      assert.equal((await readClaim(stores.etcd, logicalName))?.claim.suspect, true);
+      await deleteLedger(newProcess(), owner);
+      const grave = (await listGraves(stores)).find((each) => each.generation === generation);
+      assert.equal(grave?.username, username);
+      assert(grave.notBefore > Date.now() + 60_000, "the grave must outlive the JWT that a late push may bring back");
+    });
+  }
+
+  it("cannot claim while its stack is being destroyed, nor after", async () => {
+    const logicalName = `${realm}/destroyed`;
+    const owner = await newLedger(stores);
+    const zombie = newProcess();
+    const tenant = await provision(zombie, owner, logicalName);
+    const { stores: failing } = faulty(newProcess(), "refused", "deleteUser");
+    await assert.rejects(deleteLedger(failing, owner), /deleteUser: refused/);
+
+    for (const at of [newProcess(), failing]) {
+      await assert.rejects(claim(at, owner, `${realm}/other`), /is being destroyed, so nothing may be claimed for it/);
+      await assert.rejects(openPrefix(at, tenant), /is being destroyed/);
+    }
+    await assert.rejects(claim(zombie, owner, logicalName), Superseded);
+
+    await deleteLedger(newProcess(), owner);
+    await assert.rejects(claim(newProcess(), owner, logicalName), /is not in the registry.*run 'pulumi refresh'/);
+    await assert.rejects(claim(zombie, owner, logicalName), Superseded);
+    assert.deepEqual(await tracesOf(stores, `${realm}/destroyed`), []);
+    assert.equal(await stores.etcd.get(`/ringfence/v1/stacks/${owner}`), undefined);
+  });
+
+  it("loses its lock to the next run of its stack at once, and to another stack when its lease is over", async () => {
+    const holder = fileURLToPath(new URL("holder.ts", import.meta.url));
+    const killedHolder = async (owner: string, logicalName: string) => {
+      const child = fork(holder, [owner, logicalName], { execArgv: [] });
+      const ended = once(child, "exit").then(() => assert.fail("the holder ended by itself"));
+      const exit = once(child, "exit");
+      await Promise.race([once(child, "message"), ended]);
+      child.kill("SIGKILL");
+      ended.catch(() => {});
+      await exit;
+    };
+    const [own, stranger] = [await newLedger(stores), await newLedger(stores)];
+    await killedHolder(own, `${realm}/same`);
+    let begun = Date.now();
+    await claim(newProcess(), own, `${realm}/same`);
+    assert(Date.now() - begun < 3_000, `took ${Date.now() - begun} ms`);
+
+    await killedHolder(own, `${realm}/free`);
+    begun = Date.now();
+    await claim(newProcess(), stranger, `${realm}/free`);
+    const waited = (Date.now() - begun) / 1000;
+    assert(waited > 5 && waited < LEASE, `waited ${waited} s`);
+  });
+});
