@@ -6,6 +6,7 @@ import { CALL_DEADLINE_MS } from "../stores/errors.ts";
 import { type Operation, op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { CREATING_TTL, dropAccount, fence } from "./account.ts";
+import { dropNamespace } from "./namespace.ts";
 import { type Claim, type Grave, intents, keys } from "./registry.ts";
 
 /** Longer than any call can be in doubt, and than the JWT that a late push may bring back; milliseconds. */
@@ -33,19 +34,21 @@ export async function listGraves({
 export async function reap(stores: Stores): Promise<number> {
   const due = (await listGraves(stores)).filter(({ notBefore }) => notBefore <= Date.now());
   for (const { generation, modRevision, ...grave } of due) {
-    await removeReturned(stores, grave);
+    await removeReturned(stores, grave, generation);
     await stores.etcd.txn([when.unchanged(keys.grave(generation), modRevision)], [op.remove(keys.grave(generation))]);
   }
   return due.length;
 }
 
-async function removeReturned(stores: Stores, { username, accounts, prefix }: Grave): Promise<void> {
+async function removeReturned(stores: Stores, grave: Grave, generation: string): Promise<void> {
   const { etcd } = stores;
+  const { username, accounts, prefix, namespace } = grave;
+  const call = (act: () => Promise<void>) => act();
+  await dropNamespace(stores, namespace, generation, call);
   if ((await etcd.rolesOf(username)) !== undefined) await etcd.deleteUser(username);
   if ((await etcd.permissionsOf(username)) !== undefined) await etcd.deleteRole(username);
   const [first, last] = await etcd.list(prefix, { keysOnly: true }).then((found) => [found[0], found.at(-1)]);
   if (first && last) await etcd.txn([], [op.removeSpan(first.key, last.key)]);
-  const call = (act: () => Promise<void>) => act();
   for (const account of accounts) {
     await fence(stores, account, call);
     await dropAccount(stores, account, call);

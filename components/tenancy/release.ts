@@ -2,23 +2,20 @@
  * Releasing a tenant: fence, purge, verify, and only then give the claim up. Each step can be run again, and is, until
  * one pass has seen everything gone: "the fence was recorded" is not "the fence holds", for a late call can undo it.
  */
-import { GENERATION_LABEL } from "../plan/labels.ts";
-import { StoreError, until } from "../stores/errors.ts";
+import { StoreError } from "../stores/errors.ts";
 import { op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { dropAccount, fence } from "./account.ts";
 import { bury } from "./graves.ts";
 import { type Hold, withTenant } from "./hold.ts";
 import type { TenantRef } from "./live-claim.ts";
+import { dropNamespace } from "./namespace.ts";
 import { fileReceipt, type Receipt } from "./receipt.ts";
 import { type HeldClaim, intents, keys, readClaim } from "./registry.ts";
 import { enterRun } from "./run.ts";
 
 /** Keys per transaction: a range delete stalls every other writer for as long as it takes; 1,000 keys cost a neighbour's put about 60 ms at p99 (measured). */
 const PURGE_BATCH = 1000;
-
-/** How long a namespace's pods and volumes have to go, milliseconds: Kubernetes' default grace is 30 s. */
-const NAMESPACE_DEADLINE_MS = 180_000;
 
 /** How long it is known that a generation was released, seconds: the run may be killed before Pulumi notes it. The ledger takes the note with it. */
 const RELEASED_TTL = 7 * 24 * 3600;
@@ -92,26 +89,13 @@ async function removeNamespace(
   { logicalName, claim }: HeldClaim,
   receipt: Receipt,
 ): Promise<void> {
-  const { namespace: name } = intents(logicalName, claim.generation);
+  const { namespace } = intents(logicalName, claim.generation);
   try {
-    const kubernetes = await stores.kubernetes();
-    const found = await kubernetes.namespace(name);
-    if (found?.metadata.labels?.[GENERATION_LABEL] !== claim.generation) return;
-    await hold.call(() => kubernetes.deleteNamespace(name));
-    await until(async () => ((await kubernetes.namespace(name)) ? undefined : true), {
-      deadlineMs: NAMESPACE_DEADLINE_MS,
-      everyMs: 250,
-      late: async () => {
-        const stuck = JSON.stringify((await kubernetes.namespace(name))?.status ?? {});
-        return new StoreError(
-          `${kubernetes.label}: namespace '${name}' is not gone after ${NAMESPACE_DEADLINE_MS / 1000} s (${stuck}): remove what holds it, then run again`,
-        );
-      },
-    });
-    receipt.removed.namespaces++;
+    const dropped = await dropNamespace(stores, namespace, claim.generation, (act) => hold.call(act));
+    if (dropped) receipt.removed.namespaces++;
   } catch (error) {
     if (!(error instanceof StoreError && error.unreachable)) throw error;
-    receipt.notes.push(`namespace '${name}' was not looked at: ${error.message}`);
+    receipt.notes.push(`namespace '${namespace}' was not looked at: ${error.message}`);
   }
 }
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { CoreV1Api, KubeConfig } from "@kubernetes/client-node";
+import { GENERATION_LABEL, OWNER_LABEL } from "../../components/plan/labels.ts";
 import { op } from "../../components/stores/etcd-txn.ts";
 import { encodeAccount, encodeDeletion, generateNkey } from "../../components/stores/nats-jwt.ts";
 import type { Stores } from "../../components/tenancy/access.ts";
@@ -25,6 +26,13 @@ import {
 } from "./scene.ts";
 
 const { operatorSeed } = access.nats;
+
+/** The cluster, as its admin. */
+function cluster(): CoreV1Api {
+  const config = new KubeConfig();
+  config.loadFromDefault();
+  return config.makeApiClient(CoreV1Api);
+}
 
 describe("what may come back after a release", function () {
   this.timeout(40_000);
@@ -72,6 +80,8 @@ describe("what may come back after a release", function () {
     await (await stores.nats()).push(await encodeAccount({ name, publicKey, operatorSeed, jetStream }));
     const nats = await natsOf(chat);
     await (await nats.jetstreamManager()).streams.add({ name: "BACK", subjects: ["back"] });
+    const labels = { [OWNER_LABEL]: chat.owner, [GENERATION_LABEL]: chat.generation };
+    await cluster().createNamespace({ body: { metadata: { name: chat.claimed.namespace, labels } } });
 
     assert.deepEqual(await findings(), []);
     assert((await audit(stores)).graves > 0);
@@ -88,6 +98,7 @@ describe("what may come back after a release", function () {
     assert.equal(await graveOf(chat), undefined);
     assert.deepEqual(await tracesOf(stores, realm), []);
     assert.deepEqual(await (await stores.nats()).streams(chat.nats.account), []);
+    assert.equal(await (await stores.kubernetes()).namespace(chat.claimed.namespace), undefined);
     await assert.rejects(natsOf(chat), /Authorization Violation/);
     assert.deepEqual(await findings(), []);
   });
@@ -115,9 +126,7 @@ describe("an audit", function () {
 
   before(() => {
     stores = newProcess();
-    const config = new KubeConfig();
-    config.loadFromDefault();
-    core = config.makeApiClient(CoreV1Api);
+    core = cluster();
   });
   after(tidy);
 
@@ -154,7 +163,7 @@ describe("an audit", function () {
     await nats.push(
       await encodeAccount({ name: `ringfence:${realm}/${realm}:${generation}`, publicKey, operatorSeed, jetStream }),
     );
-    const labels = { "ringfence.dev/owner": "nobody", "ringfence.dev/generation": generation };
+    const labels = { [OWNER_LABEL]: "nobody", [GENERATION_LABEL]: generation };
     await core.createNamespace({ body: { metadata: { name: namespace, labels } } });
     const claim = {
       state: "active",
