@@ -79,7 +79,8 @@ export async function openAccount(stores: Stores, tenant: TenantRef, request: Ac
           jetStream: request.jetStream,
           ...(expires && { expires }),
         });
-      if (!request.existing)
+      // One that was deleted comes back by a JWT that differs from its last one, and two of one second do not differ.
+      if (!(await nats.lookup(publicKey)))
         await pushAndReadBack(hold, nats, publicKey, await jwt(new Date(Date.now() + CREATING_TTL * 1000)));
       await pushAndReadBack(hold, nats, publicKey, await jwt());
 
