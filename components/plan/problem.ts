@@ -1,5 +1,6 @@
 /** Mistakes in what a person wrote: one line each, with the path, what was found and what is allowed. */
 import type { z } from "zod";
+import { VisibleError } from "./visible-error.ts";
 
 /** A mistake at one place of the input. */
 export interface Problem {
@@ -10,7 +11,7 @@ export interface Problem {
 }
 
 /** Thrown when an input is refused; the message has one line for each problem. */
-export class InvalidSpec extends Error {
+export class InvalidSpec extends VisibleError {
   readonly problems: readonly Problem[];
 
   constructor(problems: readonly Problem[]) {

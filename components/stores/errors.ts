@@ -1,7 +1,9 @@
 /** What goes wrong between us and a server, told so that a person knows which server and what to do. */
 
+import { VisibleError } from "../plan/visible-error.ts";
+
 /** A server refused, or could not be reached. */
-export class StoreError extends Error {
+export class StoreError extends VisibleError {
   /** The call may still take effect: it was sent, and no answer came. */
   readonly inDoubt: boolean;
   /** Nobody answered, as opposed to an answer that refuses. */

@@ -228,7 +228,8 @@ export class Etcd {
   }
 
   #explain(cause: Error): StoreError {
-    const { message } = cause;
+    // gRPC: "14 UNAVAILABLE: No connection established. Last error: Error: connect ECONNREFUSED …. Resolution note: "
+    const message = cause.message.replace(/^\d+ /, "").replace(/\.? ?Resolution note: ?$/, "");
     if (message.includes("authentication is not enabled")) {
       const advice = "run 'etcdctl auth enable'";
       return new StoreError(`${this.label} has authentication off, so nothing would keep tenants apart: ${advice}`, {

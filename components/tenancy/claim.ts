@@ -1,5 +1,6 @@
 /** Claiming a tenant: the record that comes before everything else. */
 import { randomBytes } from "node:crypto";
+import { VisibleError } from "../plan/visible-error.ts";
 import { op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { reap } from "./graves.ts";
@@ -24,7 +25,7 @@ export interface Claimed extends Intents {
 }
 
 /** Thrown when the name, a parent or a child of it, is held by somebody else. */
-export class ClaimRefused extends Error {
+export class ClaimRefused extends VisibleError {
   constructor(logicalName: string, held: HeldClaim) {
     const relation = held.logicalName === logicalName ? "is held" : `overlaps '${held.logicalName}', which is held`;
     super(

@@ -1,4 +1,5 @@
 /** Acting on a tenant that is claimed, and on what a claim may have left. */
+import { VisibleError } from "../plan/visible-error.ts";
 import type { Stores } from "./access.ts";
 import { type Hold, withTenant } from "./hold.ts";
 import { type HeldClaim, holder, keys, readClaim } from "./registry.ts";
@@ -67,7 +68,7 @@ export function requireLive(tenant: TenantRef, seen: HeldClaim | undefined): Hel
       : seen.claim.generation !== generation
         ? `generation ${seen.claim.generation}`
         : "a release of it under way";
-  throw new Error(
+  throw new VisibleError(
     `tenant '${logicalName}', generation ${generation}: the registry has ${found}. ` +
       "If etcd was restored from a backup, restore the newer one; otherwise destroy this pipeline and bring it up again",
   );

@@ -1,5 +1,6 @@
 /** A tenant's part of etcd: one role and one user, bound to the tenant's physical prefix and nothing else. */
 import { randomBytes } from "node:crypto";
+import { VisibleError } from "../plan/visible-error.ts";
 import { Etcd } from "../stores/etcd.ts";
 import type { Stores } from "./access.ts";
 import { type TenantRef, withClaim, withFormerClaim } from "./live-claim.ts";
@@ -55,7 +56,7 @@ export async function openPrefix(
 
       const view = await observePrefix(stores, tenant);
       if (JSON.stringify(view) !== JSON.stringify(expected)) {
-        throw new Error(
+        throw new VisibleError(
           `${etcd.label}: user '${username}' reads back as ${JSON.stringify(view)}, not bound to its prefix alone: run again`,
         );
       }

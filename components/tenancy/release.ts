@@ -2,6 +2,8 @@
  * Releasing a tenant: fence, purge, verify, and only then give the claim up. Each step can be run again, and is, until
  * one pass has seen everything gone: "the fence was recorded" is not "the fence holds", for a late call can undo it.
  */
+
+import { VisibleError } from "../plan/visible-error.ts";
 import { StoreError } from "../stores/errors.ts";
 import { op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
@@ -77,7 +79,7 @@ async function untilGone(stores: Stores, hold: Hold, opened: HeldClaim, receipt:
     const revision = (await clean(stores, opened)) ? await giveUp(stores, hold, opened) : undefined;
     if (revision !== undefined) return revision;
   }
-  throw new Error(
+  throw new VisibleError(
     `tenant '${opened.logicalName}': something writes to it again after each of ${MAX_PASSES} fences: find out who holds the admin's credentials, then run again`,
   );
 }
@@ -132,7 +134,7 @@ async function purgeKeys(
     const unchanged = when.unchanged(keys.claim(logicalName), modRevision);
     const { succeeded } = await hold.txn([unchanged], [op.removeSpan(first.key, last.key)]);
     if (!succeeded)
-      throw new Error(`tenant '${logicalName}': its claim was rewritten during the purge by hand: run again`);
+      throw new VisibleError(`tenant '${logicalName}': its claim was rewritten during the purge by hand: run again`);
     receipt.removed.keys += batch.length;
   }
 }

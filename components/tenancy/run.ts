@@ -2,6 +2,8 @@
  * A run is one `pulumi` command's acts on a stack. Its epoch is the revision at which it last wrote the stack's record:
  * a newer run writes that record again, and from then on every guarded transaction of the older one fails.
  */
+
+import { VisibleError } from "../plan/visible-error.ts";
 import { type Compare, op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { keys, type StackRecord } from "./registry.ts";
@@ -13,7 +15,7 @@ import { keys, type StackRecord } from "./registry.ts";
 const UNUSED_LEDGER_TTL = 3600;
 
 /** Thrown when something newer has taken over: what this run has begun, that one finishes. */
-export class Superseded extends Error {
+export class Superseded extends VisibleError {
   constructor(what: string) {
     super(`${what}: a newer run has taken over, so this one writes nothing more; let that one finish, then run again`);
     this.name = "Superseded";
@@ -101,7 +103,7 @@ async function begin(stores: Stores, ledger: string, purpose: "create" | "releas
 function requireOpen(ledger: string, state: Run["state"]): void {
   if (state === "open") return;
   const found = state ? "is being destroyed" : "is not in the registry";
-  throw new Error(
+  throw new VisibleError(
     `ledger ${ledger} ${found}, so nothing may be claimed for it: run 'pulumi refresh', then 'pulumi up' again`,
   );
 }
