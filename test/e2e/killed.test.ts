@@ -85,6 +85,19 @@ describe("a killed pulumi", function () {
     await assertUntouched(platform.env, outside);
   });
 
+  it("is carried on from by an up as well when it was killed while a tenant was being released", async () => {
+    await project.ringfence(0, "start");
+    const destroy = project.pulumiSpawn("destroy", "--yes", "--skip-preview");
+    const releasing = async ({ etcd }: Stores) =>
+      (await listClaims(etcd)).every(({ claim }) => claim.state === "releasing");
+    await killAt(destroy, "the tenant is being released, or was", releasing);
+    const { output } = await project.ringfence(0, "start");
+    assert.match(output, /frontend 1\/1, worker 1\/1/);
+    assert.deepEqual(await findings(platform.env), []);
+    await project.ringfence(0, "destroy");
+    await assertUntouched(platform.env, outside);
+  });
+
   it("can do no harm by a provider that wakes up after the destroy", async () => {
     const others = providers();
     const running = up();

@@ -169,16 +169,36 @@ describe("the dynamic resources", function () {
     );
   });
 
+  it("make a tenant anew whose release was begun or ended by a run that Pulumi never heard from again", async () => {
+    const recorded = { project: "p", stack: "s", resource: "r" };
+    const tenant = { owner, logicalName: `${realm}/killed` };
+    const inputs = { ...claimInputs, logicalName: tenant.logicalName };
+    const { outs } = await tenantClaim.create(inputs);
+    const state = outs as tenantClaim.TenantClaimState;
+    assert.deepEqual((await tenantClaim.diff("", state, inputs)).replaces, []);
+
+    const key = keys.claim(tenant.logicalName);
+    const { value } = (await stores.etcd.get(key)) ?? assert.fail();
+    await stores.etcd.txn([], [op.put(key, JSON.stringify({ ...JSON.parse(value), state: "releasing", recorded }))]);
+    assert.deepEqual((await tenantClaim.diff("", state, inputs)).replaces, ["generation"]);
+
+    await tenantClaim.delete("", state);
+    assert.deepEqual((await tenantClaim.diff("", state, inputs)).replaces, ["generation"]);
+    assert.deepEqual((await tenantClaim.read("", state)).props, state);
+    const { outs: anew } = await tenantClaim.create(inputs);
+    assert.notEqual(anew.generation, state.generation);
+    await tenantClaim.delete("", anew as tenantClaim.TenantClaimState);
+  });
+
   it("call a claim that the registry lacks an error with a way out, never gone", async () => {
     const key = keys.claim(logicalName);
     const { value } = (await stores.etcd.get(key)) ?? assert.fail();
     await stores.etcd.txn([], [op.remove(key)]);
-    await assert.rejects(
-      tenantClaim.read("", claim),
-      new RegExp(
-        `tenant '${logicalName}', generation ${claim.generation}: the registry has no claim of it. If etcd was`,
-      ),
+    const lost = new RegExp(
+      `tenant '${logicalName}', generation ${claim.generation}: the registry has no claim of it. If etcd was`,
     );
+    await assert.rejects(tenantClaim.read("", claim), lost);
+    await assert.rejects(tenantClaim.diff("", claim, claimInputs), lost);
     await stores.etcd.txn([], [op.put(key, value)]);
     assert.deepEqual((await tenantClaim.read("", claim)).props, claim);
   });
