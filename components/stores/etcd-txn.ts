@@ -5,7 +5,6 @@ import type { ICompare, IRequestOp } from "etcd3";
 export interface Entry {
   key: string;
   value: string;
-  createRevision: string;
   modRevision: string;
   lease: string;
 }
@@ -34,7 +33,6 @@ export function rangeEnd(prefix: string): Buffer {
 export const when = {
   /** The key does not exist. */
   absent: (key: string): Compare => ({ key: bytes(key), target: "Create", result: "Equal", create_revision: 0 }),
-  exists: (key: string): Compare => ({ key: bytes(key), target: "Create", result: "Greater", create_revision: 0 }),
   /** No key begins with the prefix: a compare over a range holds vacuously when the range is empty. */
   noneBelow: (prefix: string): Compare => ({ ...when.absent(prefix), range_end: rangeEnd(prefix) }),
   unchanged: (key: string, modRevision: string): Compare => ({
@@ -62,16 +60,9 @@ export const op = {
 };
 
 /** A key as the raw client gives it. */
-export const entryOf = (kv: {
-  key: Buffer;
-  value: Buffer;
-  create_revision: string;
-  mod_revision: string;
-  lease: string;
-}): Entry => ({
+export const entryOf = (kv: { key: Buffer; value: Buffer; mod_revision: string; lease: string }): Entry => ({
   key: kv.key.toString("utf8"),
   value: kv.value.toString("utf8"),
-  createRevision: kv.create_revision,
   modRevision: kv.mod_revision,
   lease: kv.lease,
 });

@@ -1,7 +1,7 @@
 /** A tenant's part of NATS: one account, and one user in it for each vertex. */
 
 import { StoreError, until } from "../stores/errors.ts";
-import type { Nats } from "../stores/nats.ts";
+import { Nats } from "../stores/nats.ts";
 import {
   accountLimits,
   decodeAccount,
@@ -13,8 +13,8 @@ import {
   userCreds,
 } from "../stores/nats-jwt.ts";
 import type { Stores } from "./access.ts";
-import type { Hold } from "./hold.ts";
-import { type TenantRef, withClaim, withFormerClaim } from "./live-claim.ts";
+import type { Caller, Hold } from "./hold.ts";
+import { isLive, type TenantRef, withClaim, withFormerClaim } from "./live-claim.ts";
 
 /**
  * While an account is being created its JWT expires by itself, seconds: a push that arrives late, after the fence,
@@ -102,7 +102,6 @@ export async function openAccount(stores: Stores, tenant: TenantRef, request: Ac
 
 /** With a user that nobody keeps. */
 async function requireJetStream({ access }: Stores, accountSeed: string): Promise<void> {
-  const { Nats } = await import("../stores/nats.ts");
   const creds = await userCreds({ name: "probe", accountSeed });
   await Nats.requireJetStream({ servers: access.nats.servers, creds });
 }
@@ -132,9 +131,6 @@ export async function observeAccount(stores: Stores, account: string): Promise<A
   if (issuer !== publicKeyOf(stores.access.nats.operatorSeed)) others.push("iss");
   return { limits, revocations: Object.keys(revocations).length, imports, exports, others };
 }
-
-/** Makes a write, after a look at whatever guards it. */
-type Caller = (act: () => Promise<void>) => Promise<void>;
 
 /** Closes an account to everybody and waits until nobody is connected; one that is not there is closed already. */
 export async function fence(stores: Stores, account: string, call: Caller): Promise<void> {
@@ -192,7 +188,7 @@ export async function dropAccount(
 
 /** Fences the tenant's account; its data goes with the claim's release. */
 export async function fenceAccount(stores: Stores, tenant: TenantRef, account: string): Promise<void> {
-  await withFormerClaim(stores, tenant, (hold, seen) =>
+  await withFormerClaim(stores, tenant, isLive, (hold, seen) =>
     hold.operation(seen, { state: "creating", made: { ...seen.claim.made, nats: false } }, async () => {
       await fence(stores, account, (act) => hold.call(act));
       return { result: undefined, closing: {} };

@@ -7,6 +7,7 @@ import { type Operation, op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { CREATING_TTL, dropAccount, fence } from "./account.ts";
 import { dropNamespace } from "./namespace.ts";
+import { dropKeys, dropUser } from "./prefix.ts";
 import { type Claim, type Grave, intents, keys } from "./registry.ts";
 
 /** Longer than any call can be in doubt, and than the JWT that a late push may bring back; milliseconds. */
@@ -41,14 +42,13 @@ export async function reap(stores: Stores): Promise<number> {
 }
 
 async function removeReturned(stores: Stores, grave: Grave, generation: string): Promise<void> {
-  const { etcd } = stores;
   const { username, accounts, prefix, namespace } = grave;
   const call = (act: () => Promise<void>) => act();
   await dropNamespace(stores, namespace, generation, call);
-  if ((await etcd.rolesOf(username)) !== undefined) await etcd.deleteUser(username);
-  if ((await etcd.permissionsOf(username)) !== undefined) await etcd.deleteRole(username);
-  const [first, last] = await etcd.list(prefix, { keysOnly: true }).then((found) => [found[0], found.at(-1)]);
-  if (first && last) await etcd.txn([], [op.removeSpan(first.key, last.key)]);
+  await dropUser(stores, username, call);
+  await dropKeys(stores, prefix, async (span) => {
+    await stores.etcd.txn([], [span]);
+  });
   for (const account of accounts) {
     await fence(stores, account, call);
     await dropAccount(stores, account, call);

@@ -26,6 +26,9 @@ export interface Runner {
   epoch: string;
 }
 
+/** Makes a write that etcd cannot guard, after a look at whatever guards it; `Hold.call` is one. */
+export type Caller = (act: () => Promise<void>) => Promise<void>;
+
 /** This process' own queue for each tenant: its resources are created side by side. */
 const queues = new Map<string, Promise<unknown>>();
 

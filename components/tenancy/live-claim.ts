@@ -2,7 +2,7 @@
 import { VisibleError } from "../plan/visible-error.ts";
 import type { Stores } from "./access.ts";
 import { type Hold, withTenant } from "./hold.ts";
-import { type HeldClaim, holder, keys, readClaim } from "./registry.ts";
+import { type Claim, type HeldClaim, holder, keys, readClaim } from "./registry.ts";
 import { enterRun } from "./run.ts";
 
 /** A part of a tenant says whose it is with these. */
@@ -24,43 +24,51 @@ export async function withClaim<T>(
   );
 }
 
-/** Acts on what a claim may have left: nothing is done when it is released, being released, or another generation's. */
-export async function withFormerClaim(
+/** Not being released. */
+export const isLive = ({ state }: Claim): boolean => state !== "releasing";
+
+/**
+ * Acts on what a claim may have left; nothing is done when it is gone, or another generation's.
+ * @param wanted what else has to hold of the claim, also once it is held
+ * @returns undefined when nothing was done
+ */
+export async function withFormerClaim<T>(
   stores: Stores,
   tenant: TenantRef,
-  work: (hold: Hold, seen: HeldClaim) => Promise<void>,
-): Promise<void> {
-  const live = (seen: HeldClaim | undefined): seen is HeldClaim =>
-    seen?.claim.owner === tenant.owner &&
-    seen.claim.generation === tenant.generation &&
-    seen.claim.state !== "releasing";
-  if (!live(await readClaim(stores.etcd, tenant.logicalName))) return;
+  wanted: (claim: Claim) => boolean,
+  work: (hold: Hold, seen: HeldClaim) => Promise<T>,
+): Promise<T | undefined> {
+  const matches = (seen: HeldClaim | undefined): seen is HeldClaim => isOf(tenant, seen) && wanted(seen.claim);
+  if (!matches(await readClaim(stores.etcd, tenant.logicalName))) return undefined;
   const epoch = await enterRun(stores, tenant.owner, "release");
-  await withTenant(stores, { ledger: tenant.owner, epoch }, tenant.logicalName, async (hold) => {
+  return withTenant(stores, { ledger: tenant.owner, epoch }, tenant.logicalName, async (hold) => {
     const seen = await hold.claim();
-    if (live(seen)) await work(hold, seen);
+    return matches(seen) ? work(hold, seen) : undefined;
   });
 }
 
 /**
  * Whether a tenant that Pulumi's state holds has to be made anew: its release was begun, or ended, by a run that was
  * killed before Pulumi noted it.
- * @throws Error when the registry has no such claim and knows of no release: etcd may have been restored from a backup
+ * @throws VisibleError when the registry has no such claim and knows of no release: etcd may have been restored from a backup
  */
 export async function isReleased({ etcd }: Stores, tenant: TenantRef): Promise<boolean> {
   const seen = await readClaim(etcd, tenant.logicalName);
-  const ours = seen?.claim.owner === tenant.owner && seen.claim.generation === tenant.generation;
-  if (ours) return seen.claim.state === "releasing";
+  if (isOf(tenant, seen)) return !isLive(seen.claim);
   if (await etcd.get(keys.releasedGeneration(tenant.owner, tenant.generation))) return true;
-  requireLive(tenant, seen);
-  return false;
+  throw notLive(tenant, seen);
 }
 
-/** @throws Error that says what the registry has instead */
-export function requireLive(tenant: TenantRef, seen: HeldClaim | undefined): HeldClaim {
-  const { logicalName, generation, owner } = tenant;
-  if (seen?.claim.owner === owner && seen.claim.generation === generation && seen.claim.state !== "releasing")
-    return seen;
+/** @throws VisibleError that says what the registry has instead */
+function requireLive(tenant: TenantRef, seen: HeldClaim | undefined): HeldClaim {
+  if (isOf(tenant, seen) && isLive(seen.claim)) return seen;
+  throw notLive(tenant, seen);
+}
+
+const isOf = ({ owner, generation }: TenantRef, seen: HeldClaim | undefined): seen is HeldClaim =>
+  seen?.claim.owner === owner && seen.claim.generation === generation;
+
+function notLive({ logicalName, generation, owner }: TenantRef, seen: HeldClaim | undefined): VisibleError {
   const found = !seen
     ? "no claim of it"
     : seen.claim.owner !== owner
@@ -68,7 +76,7 @@ export function requireLive(tenant: TenantRef, seen: HeldClaim | undefined): Hel
       : seen.claim.generation !== generation
         ? `generation ${seen.claim.generation}`
         : "a release of it under way";
-  throw new VisibleError(
+  return new VisibleError(
     `tenant '${logicalName}', generation ${generation}: the registry has ${found}. ` +
       "If etcd was restored from a backup, restore the newer one; otherwise destroy this pipeline and bring it up again",
   );

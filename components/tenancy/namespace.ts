@@ -2,21 +2,16 @@
 import { GENERATION_LABEL } from "../plan/labels.ts";
 import { StoreError, until } from "../stores/errors.ts";
 import type { Stores } from "./access.ts";
+import type { Caller } from "./hold.ts";
 
 /** How long a namespace's pods and volumes have to go, milliseconds: Kubernetes' default grace is 30 s. */
 const NAMESPACE_DEADLINE_MS = 180_000;
 
 /**
  * Removes a namespace that carries the generation, and waits until it is gone.
- * @param call makes the deletion, after a look at whatever guards it
  * @returns false when there was none, or one that is not ours
  */
-export async function dropNamespace(
-  stores: Stores,
-  name: string,
-  generation: string,
-  call: (act: () => Promise<void>) => Promise<void>,
-): Promise<boolean> {
+export async function dropNamespace(stores: Stores, name: string, generation: string, call: Caller): Promise<boolean> {
   const kubernetes = await stores.kubernetes();
   const found = await kubernetes.namespace(name);
   if (found?.metadata.labels?.[GENERATION_LABEL] !== generation) return false;

@@ -9,15 +9,12 @@ import { op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { dropAccount, fence } from "./account.ts";
 import { bury } from "./graves.ts";
-import { type Hold, withTenant } from "./hold.ts";
-import type { TenantRef } from "./live-claim.ts";
+import type { Hold } from "./hold.ts";
+import { type TenantRef, withFormerClaim } from "./live-claim.ts";
 import { dropNamespace } from "./namespace.ts";
+import { dropKeys, dropUser } from "./prefix.ts";
 import { fileReceipt, type Receipt } from "./receipt.ts";
-import { type HeldClaim, intents, keys, readClaim } from "./registry.ts";
-import { enterRun } from "./run.ts";
-
-/** Keys per transaction: a range delete stalls every other writer for as long as it takes; 1,000 keys cost a neighbour's put about 60 ms at p99 (measured). */
-const PURGE_BATCH = 1000;
+import { type Claim, type HeldClaim, intents, keys } from "./registry.ts";
 
 /** How long it is known that a generation was released, seconds: the run may be killed before Pulumi notes it. The ledger takes the note with it. */
 const RELEASED_TTL = 7 * 24 * 3600;
@@ -30,16 +27,8 @@ const MAX_PASSES = 5;
  * @returns undefined when there was nothing to do
  */
 export async function release(stores: Stores, tenant: TenantRef & { attempt: number }): Promise<Receipt | undefined> {
-  const mine = (seen: HeldClaim | undefined): seen is HeldClaim =>
-    seen?.claim.owner === tenant.owner &&
-    seen.claim.generation === tenant.generation &&
-    seen.claim.attempt === tenant.attempt;
-  if (!mine(await readClaim(stores.etcd, tenant.logicalName))) return undefined;
-  const epoch = await enterRun(stores, tenant.owner, "release");
-  return withTenant(stores, { ledger: tenant.owner, epoch }, tenant.logicalName, async (hold) => {
-    const seen = await hold.claim();
-    return mine(seen) ? releaseHeld(stores, hold, seen) : undefined;
-  });
+  const sameAttempt = ({ attempt }: Claim) => attempt === tenant.attempt;
+  return withFormerClaim(stores, tenant, sameAttempt, (hold, seen) => releaseHeld(stores, hold, seen));
 }
 
 /** Releases the tenant that is held; ends with its claim gone. */
@@ -107,36 +96,27 @@ async function fenceAll(
   { logicalName, claim }: HeldClaim,
   receipt: Receipt,
 ): Promise<void> {
-  const { etcd } = stores;
   const { username } = intents(logicalName, claim.generation);
-  if ((await etcd.rolesOf(username)) !== undefined) {
-    await hold.call(() => etcd.deleteUser(username));
-    receipt.removed.users++;
-  }
-  if ((await etcd.permissionsOf(username)) !== undefined) {
-    await hold.call(() => etcd.deleteRole(username));
-    receipt.removed.roles++;
-  }
+  const dropped = await dropUser(stores, username, (act) => hold.call(act));
+  receipt.removed.users += dropped.users;
+  receipt.removed.roles += dropped.roles;
   for (const account of claim.accounts) await fence(stores, account, (act) => hold.call(act));
 }
 
 async function purgeKeys(
-  { etcd }: Stores,
+  stores: Stores,
   hold: Hold,
   { logicalName, claim, modRevision }: HeldClaim,
   receipt: Receipt,
 ): Promise<void> {
   const { prefix } = intents(logicalName, claim.generation);
-  for (;;) {
-    const batch = await etcd.list(prefix, { limit: PURGE_BATCH, keysOnly: true });
-    const [first, last] = [batch[0], batch.at(-1)];
-    if (!first || !last) return;
-    const unchanged = when.unchanged(keys.claim(logicalName), modRevision);
-    const { succeeded } = await hold.txn([unchanged], [op.removeSpan(first.key, last.key)]);
+  const unchanged = when.unchanged(keys.claim(logicalName), modRevision);
+  await dropKeys(stores, prefix, async (span, count) => {
+    const { succeeded } = await hold.txn([unchanged], [span]);
     if (!succeeded)
       throw new VisibleError(`tenant '${logicalName}': its claim was rewritten during the purge by hand: run again`);
-    receipt.removed.keys += batch.length;
-  }
+    receipt.removed.keys += count;
+  });
 }
 
 async function removeAccounts(stores: Stores, hold: Hold, { claim }: HeldClaim, receipt: Receipt): Promise<void> {
