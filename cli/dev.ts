@@ -1,7 +1,7 @@
 /** `ringfence dev …`: the embedded platform. */
-import { down, environment, type PlatformStatus, reset, status } from "../dev/platform/index.ts";
-import { ensureTools, toolPath } from "../dev/tools/index.ts";
-import { bringPlatform, platformHome, progress, withTools } from "./home.ts";
+import { down, type PlatformStatus, reset, status } from "../dev/platform/index.ts";
+import { ensureTools } from "../dev/tools/index.ts";
+import { bringPlatform, platformHome, progress, shellEnvironment } from "./home.ts";
 import { rememberOutside } from "./outside.ts";
 import { withStores } from "./stores.ts";
 import { table } from "./table.ts";
@@ -26,8 +26,7 @@ export async function devStatus({ json }: { json?: boolean }): Promise<number> {
 /** Prints what a POSIX shell has to evaluate. */
 export async function devEnv(): Promise<void> {
   const tools = await ensureTools({ log: progress });
-  const variables = { ...environment(platformHome()), PATH: withTools(toolPath(tools)) };
-  for (const [name, value] of Object.entries(variables))
+  for (const [name, value] of Object.entries(shellEnvironment(tools)))
     console.log(`export ${name}='${value.replaceAll("'", `'\\''`)}'`);
 }
 

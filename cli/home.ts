@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { environment, up } from "../dev/platform/index.ts";
-import { ensureTools, toolPath } from "../dev/tools/index.ts";
+import { ensureTools, type Tool, toolPath } from "../dev/tools/index.ts";
 
 /** The project that a command is about: the nearest directory upwards with a Pulumi.yaml, or the current one. */
 export function projectRoot(from = process.cwd()): string {
@@ -24,11 +24,17 @@ export async function bringPlatform(): Promise<NodeJS.ProcessEnv> {
   const tools = await ensureTools({ log: progress });
   const paths = Object.fromEntries(Object.entries(tools).map(([name, { path }]) => [name, path]));
   await up({ home, tools: paths, progress });
-  return { ...process.env, ...environment(home), PATH: withTools(toolPath(tools)) };
+  return { ...process.env, ...shellEnvironment(tools) };
 }
 
+/** What a shell needs to work with the platform and its tools. */
+export const shellEnvironment = (tools: Record<string, Tool>): Record<string, string> => ({
+  ...environment(platformHome()),
+  PATH: withTools(toolPath(tools)),
+});
+
 /** PATH with the tools first, then whatever `node` this runs on: Pulumi has to find the same one. */
-export function withTools(directories: string[]): string {
+function withTools(directories: string[]): string {
   return [...new Set([...directories, dirname(process.execPath), ...(process.env.PATH ?? "").split(delimiter)])].join(
     delimiter,
   );

@@ -20,7 +20,7 @@ export function pulumi({ root, env }: Project, args: string[]): Promise<number> 
       [...args, "--non-interactive", "--color", process.stdout.isTTY ? "always" : "never"],
       {
         cwd: root,
-        env: { ...env, PULUMI_SKIP_UPDATE_CHECK: "true" },
+        env,
         stdio: ["ignore", "inherit", "inherit"],
       },
     );
@@ -36,7 +36,7 @@ export function pulumi({ root, env }: Project, args: string[]): Promise<number> 
 export function pulumiJson<T>({ root, env }: Project, args: string[]): T {
   const { status, stdout, stderr, error } = spawnSync("pulumi", [...args, "--non-interactive"], {
     cwd: root,
-    env: { ...env, PULUMI_SKIP_UPDATE_CHECK: "true" },
+    env,
     encoding: "utf8",
     maxBuffer: 64 * 2 ** 20,
   });

@@ -71,7 +71,7 @@ const outsideText = (differences: string[] | undefined) =>
 async function bringProject(): Promise<Project> {
   const env = await bringPlatform();
   process.env.RINGFENCE_PLATFORM = env.RINGFENCE_PLATFORM;
-  return { root: projectRoot(), env };
+  return { root: projectRoot(), env: { ...env, PULUMI_SKIP_UPDATE_CHECK: "true" } };
 }
 
 interface PipelineOutput {
