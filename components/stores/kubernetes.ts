@@ -1,10 +1,11 @@
-/** Kubernetes, as cleanup sees it: namespaces of ours, and every object there is. Workloads are Pulumi's business. */
+/** Kubernetes, as cleanup sees it: what is ours, what holds it, and every object there is. Workloads are Pulumi's business. */
 import { once } from "node:events";
 import type { IncomingMessage } from "node:http";
 import * as http from "node:http";
 import * as https from "node:https";
 import { text } from "node:stream/consumers";
 import { KubeConfig } from "@kubernetes/client-node";
+import { bulkhead } from "cockatiel";
 import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
 
 /** Which cluster, as whom. */
@@ -31,10 +32,52 @@ export interface KubernetesObject {
   [other: string]: unknown;
 }
 
+export interface PersistentVolume extends KubernetesObject {
+  spec: {
+    /** What it is bound to, or was: it stays when the claim goes. */
+    claimRef?: { namespace?: string };
+    /** What happens to it then. */
+    persistentVolumeReclaimPolicy?: string;
+    [other: string]: unknown;
+  };
+}
+
+/** An object, and the path at which it can be read and deleted. */
+export interface Located {
+  path: string;
+  object: KubernetesObject;
+}
+
+/** What a server has of one group's preferred version, as far as it can be listed. */
+interface Kind {
+  /** `/api/v1`, `/apis/apps/v1`, … */
+  root: string;
+  groupVersion: string;
+  /** The kind in paths: `deployments`. */
+  name: string;
+  kind: string;
+  namespaced: boolean;
+  verbs: string[];
+}
+
+const VOLUMES: Kind = {
+  root: "/api/v1",
+  groupVersion: "v1",
+  name: "persistentvolumes",
+  kind: "PersistentVolume",
+  namespaced: false,
+  verbs: ["list"],
+};
+
+/** Lists at a time: an API server refuses whoever asks for much more. */
+const LISTS_AT_ONCE = 16;
+
 export class Kubernetes {
   /** Names the server in messages. */
   readonly label: string;
   readonly #config = new KubeConfig();
+  /** Keeps connections: most of what a request costs here is the handshake. */
+  #agent: https.RequestOptions["agent"];
 
   constructor({ kubeconfig, context }: KubernetesAccess) {
     if (kubeconfig === undefined) this.#config.loadFromDefault();
@@ -58,27 +101,62 @@ export class Kubernetes {
     await this.#json("DELETE", `/api/v1/namespaces/${name}`);
   }
 
-  /** Every object that can be listed, in each resource's preferred version. */
-  async objects(): Promise<KubernetesObject[]> {
-    type Resources = { groupVersion: string; resources: Array<{ name: string; kind: string; verbs: string[] }> };
-    const groups = (await this.#json("GET", "/apis")) as {
-      groups: Array<{ preferredVersion: { groupVersion: string } }>;
-    };
-    const roots = ["/api/v1", ...groups.groups.map(({ preferredVersion }) => `/apis/${preferredVersion.groupVersion}`)];
-    const found: KubernetesObject[] = [];
-    for (const root of roots) {
-      const { groupVersion, resources } = (await this.#json("GET", root)) as Resources;
-      for (const { name, kind, verbs } of resources) {
-        if (!verbs.includes("list") || name.includes("/")) continue;
-        for (const item of await this.#items(`${root}/${name}`))
-          found.push({ ...item, apiVersion: groupVersion, kind });
-      }
-    }
-    return found;
+  /** Begins the deletion of an object; one that is gone already is fine. */
+  async remove({ path }: Located): Promise<void> {
+    await this.#json("DELETE", path);
   }
 
+  async persistentVolumes(): Promise<PersistentVolume[]> {
+    return (await this.#list([VOLUMES])).map(({ object }) => object as PersistentVolume);
+  }
+
+  /** Every object that can be listed, in each resource's preferred version. */
+  async objects(): Promise<KubernetesObject[]> {
+    return (await this.#list(await this.#kinds())).map(({ object }) => object);
+  }
+
+  /** Every object in a namespace. */
+  async objectsIn(namespace: string): Promise<KubernetesObject[]> {
+    const kinds = (await this.#kinds()).filter(({ namespaced }) => namespaced);
+    return (await this.#list(kinds, { within: inNamespace(namespace) })).map(({ object }) => object);
+  }
+
+  /**
+   * Objects outside of all namespaces, of the kinds whose objects can be deleted.
+   * @param selector a label selector
+   */
+  async clusterObjects(selector: string): Promise<Located[]> {
+    const kinds = (await this.#kinds()).filter(({ namespaced, verbs }) => !namespaced && verbs.includes("delete"));
+    return this.#list(kinds, { query: `?labelSelector=${encodeURIComponent(selector)}` });
+  }
+
+  async #kinds(): Promise<Kind[]> {
+    type Resources = { groupVersion: string; resources: Array<Omit<Kind, "root" | "groupVersion">> };
+    const { groups } = (await this.#json("GET", "/apis")) as {
+      groups: Array<{ preferredVersion: { groupVersion: string } }>;
+    };
+    const roots = ["/api/v1", ...groups.map(({ preferredVersion }) => `/apis/${preferredVersion.groupVersion}`)];
+    const versions = await atOnce(roots, async (root) => {
+      // A group whose last kind was removed since is gone.
+      const { groupVersion, resources } = ((await this.#json("GET", root)) ?? { resources: [] }) as Resources;
+      return resources.map((resource) => ({ ...resource, root, groupVersion }));
+    });
+    return versions.flat().filter(({ name, verbs }) => verbs.includes("list") && !name.includes("/"));
+  }
+
+  async #list(kinds: Kind[], { within = "", query = "" } = {}): Promise<Located[]> {
+    const lists = await atOnce(kinds, async ({ root, name, kind, groupVersion }) =>
+      (await this.#items(`${root}${within}/${name}${query}`)).map((item) => ({
+        path: `${root}${inNamespace(item.metadata.namespace)}/${name}/${item.metadata.name}`,
+        object: { ...item, apiVersion: groupVersion, kind },
+      })),
+    );
+    return lists.flat();
+  }
+
+  /** The items of a list; none when there is no such kind any more. */
   async #items(path: string): Promise<KubernetesObject[]> {
-    return ((await this.#json("GET", path)) as { items: KubernetesObject[] }).items;
+    return ((await this.#json("GET", path)) as { items: KubernetesObject[] } | undefined)?.items ?? [];
   }
 
   /** One request; undefined when the object is not there. */
@@ -97,6 +175,8 @@ export class Kubernetes {
   async #send(method: string, url: URL): Promise<{ status: number; body: string }> {
     const options: https.RequestOptions = { method, signal: AbortSignal.timeout(2 * CALL_DEADLINE_MS) };
     await this.#config.applyToHTTPSOptions(options);
+    this.#agent ??= Object.assign(options.agent as https.Agent, { keepAlive: true });
+    options.agent = this.#agent;
     try {
       const request = (url.protocol === "http:" ? http : https).request(url, options);
       request.end();
@@ -115,10 +195,18 @@ export class Kubernetes {
   }
 }
 
+const inNamespace = (namespace?: string) => (namespace ? `/namespaces/${namespace}` : "");
+
 function reason(body: string): string {
   try {
     return (JSON.parse(body) as { message?: string }).message ?? body;
   } catch {
     return body.slice(0, 200);
   }
+}
+
+/** Does it for all, a bounded number at a time; results in order. */
+function atOnce<T, R>(items: T[], act: (item: T) => Promise<R>): Promise<R[]> {
+  const gate = bulkhead(LISTS_AT_ONCE, Number.POSITIVE_INFINITY);
+  return Promise.all(items.map((item) => gate.execute(() => act(item))));
 }
