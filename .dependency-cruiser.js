@@ -142,9 +142,10 @@ export default {
     },
     {
       name: "clients-in-stores-only",
-      comment: "Deadlines, retries and error texts are written once. Tests act as tenants, with clients of their own.",
+      comment:
+        "Deadlines, retries and error texts are written once. Tests and benchmarks act as tenants and neighbours, with clients of their own.",
       severity: "error",
-      from: { pathNot: [stores, "^test/"] },
+      from: { pathNot: [stores, "^(test|bench)/"] },
       to: { path: "^node_modules/(etcd3|nats|@nats-io/[^/]+|@kubernetes/client-node|cockatiel)/" },
     },
     {

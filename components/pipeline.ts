@@ -3,7 +3,7 @@ import type { GpuPool } from "./gpu-pool.ts";
 import { compile, type Plan, type VertexPlan } from "./plan/compile.ts";
 import { logicalName } from "./plan/names.ts";
 import { InvalidSpec, problemsSoFar } from "./plan/problem.ts";
-import { type Phase, type PipelineInput, pipelineSpec } from "./plan/spec.ts";
+import { type OnResidue, type Phase, type PipelineInput, pipelineSpec } from "./plan/spec.ts";
 import type { Platform } from "./platform.ts";
 import { deleted } from "./resources/deleted.ts";
 import type { JetStreamArgs } from "./resources/nats-account.ts";
@@ -45,6 +45,12 @@ export interface PipelineArgs {
   };
   /** How much of JetStream the pipeline may take. @default nothing in memory, 1 GiB on disk, 100 streams, 1000 consumers */
   jetStream?: JetStreamArgs;
+  /** The namespace under which Dynamo would register (DYN_NAMESPACE). @default the pipeline's name */
+  dynamoNamespace?: string;
+  /** What to do about what earlier deployments of the name left behind, see Tenant. @default "fail" */
+  onResidue?: OnResidue;
+  /** Take over the deployment that `ringfence adopt` registered under `<realm>/<pipeline>`, see Tenant. @default false */
+  adopt?: boolean;
 }
 
 /** Vertices that serve a model or process a stream, in a tenant of their own: one unit of deployment, pause and destroy. */
@@ -96,6 +102,7 @@ export class Pipeline extends pulumi.ComponentResource {
         pipeline: name,
         users: Object.keys(args.vertices),
         jetStream: args.jetStream ?? {},
+        ...residue(args),
       },
       inCharge,
     );
@@ -147,6 +154,7 @@ export class Pipeline extends pulumi.ComponentResource {
       vertices,
       ...(args.lifecycle && { lifecycle: args.lifecycle }),
       ...(args.jetStream && { jetStream: args.jetStream }),
+      ...residue(args),
     };
     const refused = (mistakes: InvalidSpec) => new pulumi.ResourceError(mistakes.message, this, true);
     const problems = problemsSoFar(pipelineSpec, spec, name, isPending);
@@ -160,6 +168,13 @@ export class Pipeline extends pulumi.ComponentResource {
     });
   }
 }
+
+/** What only the claim is asked for with. */
+const residue = ({ dynamoNamespace, onResidue, adopt }: PipelineArgs) => ({
+  ...(dynamoNamespace !== undefined && { dynamoNamespace }),
+  ...(onResidue !== undefined && { onResidue }),
+  ...(adopt !== undefined && { adopt }),
+});
 
 const realmOf = ({ realm }: PipelineArgs): string => realm ?? "default";
 

@@ -8,6 +8,7 @@ import {
   OWNER_LABEL,
   PIPELINE_LABEL,
 } from "./plan/labels.ts";
+import type { OnResidue } from "./plan/spec.ts";
 import type { Platform } from "./platform.ts";
 import { deleted } from "./resources/deleted.ts";
 import { EtcdPrefix } from "./resources/etcd-prefix.ts";
@@ -22,6 +23,16 @@ export interface TenantArgs {
   pipeline: pulumi.Input<string>;
   /** Names of the vertices: each gets a NATS user and a Secret of its own. */
   users: string[];
+  /** The namespace under which Dynamo would register. @default pipeline */
+  dynamoNamespace?: pulumi.Input<string>;
+  /**
+   * What to do, when the tenant is claimed, about what earlier deployments of the name left behind: older generations, NATS accounts and Kubernetes namespaces that
+   * no claim accounts for, keys of its Dynamo namespace at etcd's root. `purge` removes it as a destroy would, `adopt`
+   * takes it over, `fail` counts and names it. @default "fail"
+   */
+  onResidue?: pulumi.Input<OnResidue>;
+  /** Take over the deployment that `ringfence adopt` registered under the logical name: its data go with this tenant. @default false */
+  adopt?: pulumi.Input<boolean>;
   /** How much of JetStream the tenant may take. */
   jetStream: pulumi.Input<JetStreamArgs>;
 }
@@ -59,7 +70,16 @@ export class Tenant extends pulumi.ComponentResource {
     const owner = { platform: platform.access, owner: platform.ledger.id, logicalName };
     const claim = new TenantClaim(
       `${name}-claim`,
-      { ...owner, project: pulumi.getProject(), stack: pulumi.getStack(), resource: name },
+      {
+        ...owner,
+        organization: organization(),
+        project: pulumi.getProject(),
+        stack: pulumi.getStack(),
+        resource: name,
+        dynamoNamespace: args.dynamoNamespace ?? args.pipeline,
+        onResidue: args.onResidue,
+        adopt: args.adopt,
+      },
       parent,
     );
     this.generation = claim.generation;
@@ -115,6 +135,15 @@ export class Tenant extends pulumi.ComponentResource {
       ]),
     );
     this.registerOutputs({ namespace: this.namespace, generation: this.generation });
+  }
+}
+
+/** Unit tests with mocks have none, unless they set it. */
+function organization(): string | undefined {
+  try {
+    return pulumi.getOrganization();
+  } catch {
+    return undefined;
   }
 }
 

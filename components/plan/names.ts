@@ -71,9 +71,11 @@ export function prefixProblem(prefix: string): string | undefined {
   return undefined;
 }
 
-/** The physical prefix of one generation of a tenant: never used twice. */
-export const physicalPrefix = (logicalName: string, generation: string): string =>
-  `${TENANTS_PREFIX}${logicalName}/${generation}/`;
+/** The physical prefix of one generation of a tenant: never used twice. It is made before anybody knows for which tenant. */
+export const physicalPrefix = (generation: string): string => `${TENANTS_PREFIX}${generation}/`;
+
+/** etcd's user and role of one generation of a tenant. */
+export const userName = (generation: string): string => `ringfence.${generation}`;
 
 /** The Kubernetes namespace of one generation of a tenant. */
 export const namespaceName = (logicalName: string, generation: string): string =>

@@ -1,5 +1,6 @@
 /** What a person writes of a pipeline, as zod schemas: the one place that says what is allowed. */
 import { z } from "zod";
+import { dynamoNamespaceProblem } from "./dynamo-keys.ts";
 import {
   labelProblem,
   logicalName,
@@ -59,12 +60,18 @@ export const jetStreamSpec = z.strictObject({
   consumers: count.default(1000),
 });
 
+/** What to do about residue of a name when it is claimed. */
+export const onResidueSpec = z.enum(["fail", "purge", "adopt"], "expected 'fail', 'purge' or 'adopt'");
+
 const pipelineShape = {
   vertices: z
     .record(named(vertexNameProblem), vertexSpec)
     .refine((vertices) => Object.keys(vertices).length > 0, "expected at least one vertex"),
   lifecycle: lifecycleSpec.prefault({}),
   jetStream: jetStreamSpec.prefault({}),
+  dynamoNamespace: named(dynamoNamespaceProblem).optional(),
+  onResidue: onResidueSpec.default("fail"),
+  adopt: z.boolean("expected true or false").default(false),
 };
 
 /** A pipeline as `compile` takes it: named, in a realm. */
@@ -113,4 +120,5 @@ export type VertexSpec = z.output<typeof vertexSpec>;
 export type PipelineSpec = z.output<typeof pipelineSpec>;
 export type PipelineInput = z.input<typeof pipelineSpec>;
 export type EnvironmentSpec = z.output<typeof environmentSpec>;
+export type OnResidue = z.output<typeof onResidueSpec>;
 export type Phase = z.output<typeof lifecycleSpec>["desiredPhase"];

@@ -25,7 +25,7 @@ export async function configure(request: dynamic.ConfigureRequest): Promise<void
 
 /** The stores of the platform with that name. */
 export async function storesOf({ platform }: { platform: string }): Promise<Stores> {
-  return storesFor(resolveAccess(platform, config ?? (() => undefined)));
+  return storesFor(resolveAccess(platform, config ?? (() => undefined)), say);
 }
 
 /** A property, or a value that is only known later. */
@@ -66,7 +66,9 @@ export function changed<K extends string>(
 }
 
 /** Tells the person at the terminal: the engine shows what a provider prints. */
-export function announce(receipt: Receipt): void {
+function say(line: string): void {
   // biome-ignore lint/suspicious/noConsole: a dynamic provider has no other way to say something
-  console.log(receiptLine(receipt));
+  console.log(line);
 }
+
+export const announce = (receipt: Receipt): void => say(receiptLine(receipt));

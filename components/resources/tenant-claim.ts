@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import type { OnResidue } from "../plan/spec.ts";
 import { deleted } from "./deleted.ts";
 import { MODULE, stub } from "./stub.ts";
 
@@ -11,10 +12,17 @@ export interface TenantClaimArgs {
   owner: pulumi.Input<string>;
   /** `<realm>/<pipeline>`. */
   logicalName: pulumi.Input<string>;
-  /** Where the claim is made, recorded for people. */
+  /** Where the claim is made, recorded for people and for `ringfence sweep`. */
+  organization?: pulumi.Input<string> | undefined;
   project: pulumi.Input<string>;
   stack: pulumi.Input<string>;
   resource: pulumi.Input<string>;
+  /** The namespace under which Dynamo would register: its keys at etcd's root are residue. */
+  dynamoNamespace: pulumi.Input<string>;
+  /** What to do when earlier deployments of the name left something behind. @default "fail" */
+  onResidue?: pulumi.Input<OnResidue> | undefined;
+  /** Take over what `ringfence adopt` registered under the name. @default false */
+  adopt?: pulumi.Input<boolean> | undefined;
 }
 
 /**

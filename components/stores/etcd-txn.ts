@@ -9,12 +9,29 @@ export interface Entry {
   lease: string;
 }
 
+/** What a page tells of a key. */
+export interface KeyHead {
+  key: Buffer;
+  modRevision: string;
+  /** "0" when it has none. */
+  lease: string;
+}
+
 /** A condition or an operation of a transaction. */
 export type Compare = ICompare;
 export type Operation = IRequestOp;
 
 /** Keys and values travel as bytes. */
 export const bytes = (text: string) => Buffer.from(text, "utf8");
+
+/** A stretch of the key space, in bytes: what tenants write need not be text. `end` is not part of it. */
+export interface Span {
+  from: Buffer;
+  end: Buffer;
+}
+
+/** All keys that begin with `prefix`. */
+export const spanOf = (prefix: string): Span => ({ from: bytes(prefix), end: rangeEnd(prefix) });
 
 /** The end of the range of all keys that begin with `prefix`, as etcd wants it. */
 export function rangeEnd(prefix: string): Buffer {
@@ -49,10 +66,7 @@ export const op = {
     request_put: { key: bytes(key), value: bytes(value), lease },
   }),
   remove: (key: string): Operation => ({ request_delete_range: { key: bytes(key) } }),
-  /** Removes the keys from `first` to `last`, both included. */
-  removeSpan: (first: string, last: string): Operation => ({
-    request_delete_range: { key: bytes(first), range_end: bytes(`${last}\0`) },
-  }),
+  removeAll: ({ from, end }: Span): Operation => ({ request_delete_range: { key: from, range_end: end } }),
   get: (key: string): Operation => ({ request_range: { key: bytes(key) } }),
   list: (prefix: string, limit = 0): Operation => ({
     request_range: { key: bytes(prefix), range_end: rangeEnd(prefix), limit },

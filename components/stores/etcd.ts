@@ -15,7 +15,16 @@ import {
   type IPermission,
 } from "etcd3";
 import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
-import { bytes, type Compare, type Entry, entryOf, type Operation, rangeEnd } from "./etcd-txn.ts";
+import {
+  bytes,
+  type Compare,
+  type Entry,
+  entryOf,
+  type KeyHead,
+  type Operation,
+  rangeEnd,
+  type Span,
+} from "./etcd-txn.ts";
 
 /** Where etcd is and who we are there. */
 export interface EtcdAccess {
@@ -30,11 +39,22 @@ const AUTH_RETRY_MS = 10_000;
 /** No answer came, whatever became of the call. */
 const NO_ANSWER = [GRPCUnavailableError, GRPCDeadlineExceededError, GRPCCancelledError];
 
+/** What gRPC says of an answer beyond 4 MiB, which it does not take. */
+const TOO_LARGE = "Received message larger than max";
+
 /** A transaction's outcome; `read` holds what its get and list operations found, in their order. */
 export interface TxnResult {
   succeeded: boolean;
   revision: string;
   read: Entry[][];
+  /** How many keys its remove operations found. */
+  removed: number;
+}
+
+/** The first keys of a span, and how many lie in it in all. */
+export interface Page {
+  keys: KeyHead[];
+  count: number;
 }
 
 export class Etcd {
@@ -82,6 +102,50 @@ export class Etcd {
     return kvs.map(entryOf);
   }
 
+  /** The keys that begin with the prefix, page by page: each request and each answer is bounded. */
+  async *pages(prefix: string, options: { limit: number; keysOnly?: boolean }): AsyncGenerator<Entry[]> {
+    let from = bytes(prefix);
+    for (;;) {
+      const { kvs, more } = await this.#call((client) =>
+        client.kv.range({
+          key: from,
+          range_end: rangeEnd(prefix),
+          limit: options.limit,
+          keys_only: options.keysOnly ?? false,
+        }),
+      );
+      const last = kvs.at(-1);
+      if (!last) return;
+      yield kvs.map(entryOf);
+      if (!more) return;
+      from = Buffer.concat([last.key, Buffer.from([0])]);
+    }
+  }
+
+  /** The distinct `<prefix><segment>/` that have keys; each costs one request, however many keys lie below it. */
+  async children(prefix: string): Promise<string[]> {
+    const found: string[] = [];
+    const end = rangeEnd(prefix);
+    let from: Buffer = prefix === "" ? Buffer.from([0]) : bytes(prefix);
+    for (;;) {
+      const range = { key: from, range_end: end, limit: 1, keys_only: true };
+      const { kvs } = await this.#call((client) => client.kv.range(range));
+      const [entry] = kvs.map(entryOf);
+      if (!entry) return found;
+      const slash = entry.key.indexOf("/", prefix.length);
+      const child = slash < 0 ? undefined : entry.key.slice(0, slash + 1);
+      if (child) found.push(child);
+      // A key right below the prefix has no segment of its own.
+      from = child ? rangeEnd(child) : Buffer.concat([bytes(entry.key), Buffer.from([0])]);
+    }
+  }
+
+  /** The store's revision now. */
+  async revision(): Promise<string> {
+    const { header } = await this.#call((client) => client.kv.range({ key: bytes("/"), count_only: true }));
+    return header.revision;
+  }
+
   async count(prefix: string): Promise<number> {
     const { count } = await this.#call((client) =>
       client.kv.range({ key: bytes(prefix), range_end: rangeEnd(prefix), count_only: true }),
@@ -89,11 +153,27 @@ export class Etcd {
     return Number(count);
   }
 
+  /**
+   * The first keys of a span, without their values. etcd goes through all of the span to count it, deleted keys
+   * included, and whoever writes waits: 0.2 s for a million.
+   * @returns undefined when so many do not fit into one answer
+   */
+  async page({ from, end }: Span, limit: number): Promise<Page | undefined> {
+    return this.#call((client) => client.kv.range({ key: from, range_end: end, limit, keys_only: true })).then(
+      ({ kvs, count }) => ({
+        keys: kvs.map(({ key, mod_revision, lease }) => ({ key, modRevision: mod_revision, lease })),
+        count: Number(count),
+      }),
+      ignore(TOO_LARGE),
+    );
+  }
+
   /** One transaction: `success` when every condition holds, else `failure`. */
   async txn(compare: Compare[], success: Operation[], failure: Operation[] = []): Promise<TxnResult> {
     const { succeeded, header, responses } = await this.#call((client) => client.kv.txn({ compare, success, failure }));
     const read = responses.flatMap(({ response_range }) => (response_range ? [response_range.kvs.map(entryOf)] : []));
-    return { succeeded, revision: header.revision, read };
+    const removed = responses.reduce((sum, answer) => sum + Number(answer.response_delete_range?.deleted ?? 0), 0);
+    return { succeeded, revision: header.revision, read, removed };
   }
 
   /** @param ttl seconds */
@@ -104,6 +184,14 @@ export class Etcd {
   /** Revokes a lease, and with it removes its keys; one that is gone already is fine. */
   async revokeLease(id: string): Promise<void> {
     await this.#call((client) => client.leaseClient.leaseRevoke({ ID: id })).catch(ignore("lease not found"));
+  }
+
+  /** The keys that a lease holds, or why there is no telling. */
+  async leasedKeys(id: string): Promise<Buffer[] | "gone" | "too many"> {
+    return this.#call((client) => client.leaseClient.leaseTimeToLive({ ID: id, keys: true })).then(
+      ({ TTL, keys }) => (TTL === "-1" ? "gone" : keys),
+      (error: Error) => ignore(TOO_LARGE)(error) ?? "too many",
+    );
   }
 
   /**
@@ -185,12 +273,28 @@ export class Etcd {
     ).catch(ignore("permission is not granted"));
   }
 
-  /** Adds the user, or gives it this password when it exists. */
-  async setUser(user: string, password: string): Promise<void> {
-    const exists = (await this.rolesOf(user)) !== undefined;
-    await this.#call<unknown>((client) =>
-      exists ? client.auth.userChangePassword({ name: user, password }) : client.auth.userAdd({ name: user, password }),
+  /** Adds a user; one that is there already keeps its password. */
+  async addUser(user: string, password: string): Promise<void> {
+    await this.#call((client) => client.auth.userAdd({ name: user, password })).catch(
+      ignore("user name already exists"),
     );
+  }
+
+  async changePassword(user: string, password: string): Promise<void> {
+    await this.#call((client) => client.auth.userChangePassword({ name: user, password }));
+  }
+
+  /** Whether somebody may log in so: asking changes nothing, where setting the same password again is a change. */
+  async accepts(user: string, password: string): Promise<boolean> {
+    return this.#call(async (client) => {
+      try {
+        await client.auth.authenticate({ name: user, password });
+        return true;
+      } catch (error) {
+        if (error instanceof EtcdAuthenticationFailedError) return false;
+        throw error;
+      }
+    });
   }
 
   async grantRole(user: string, role: string): Promise<void> {

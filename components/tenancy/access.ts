@@ -9,18 +9,22 @@ import { Nats } from "../stores/nats.ts";
 export interface Stores {
   readonly access: Access;
   readonly etcd: Etcd;
+  /** Tells the person at the terminal how far something long has come, or that something lasting was done. */
+  progress(line: string): void;
   nats(): Promise<Nats>;
   kubernetes(): Promise<Kubernetes>;
   close(): Promise<void>;
 }
 
 /** Opens a platform's stores; nothing is sent before they are used. */
-export function openStores(access: Access): Stores {
+export function openStores(access: Access, progress: (line: string) => void = () => {}): Stores {
   const etcd = new Etcd(access.etcd);
   let nats: Promise<Nats> | undefined;
+  let kubernetes: Promise<Kubernetes> | undefined;
   return {
     access,
     etcd,
+    progress,
     nats: async () => {
       const open = await nats?.catch(() => undefined);
       if (open && !open.closed) return open;
@@ -28,9 +32,9 @@ export function openStores(access: Access): Stores {
       return nats;
     },
     // Loaded late: the client takes most of a second, and only releases and audits need it.
-    kubernetes: async () => {
-      const { Kubernetes } = await import("../stores/kubernetes.ts");
-      return new Kubernetes(access.kubernetes);
+    kubernetes: () => {
+      kubernetes ??= import("../stores/kubernetes.ts").then((module) => new module.Kubernetes(access.kubernetes));
+      return kubernetes;
     },
     close: async () => {
       etcd.close();
@@ -42,11 +46,11 @@ export function openStores(access: Access): Stores {
 const opened = new Map<string, Promise<Stores>>();
 
 /** The stores for an access, shared by all that a process does; refused when etcd's authentication is off. */
-export function storesFor(access: Access): Promise<Stores> {
+export function storesFor(access: Access, progress?: (line: string) => void): Promise<Stores> {
   const key = digestOf(access);
   let stores = opened.get(key);
   if (!stores) {
-    stores = authenticated(openStores(access));
+    stores = authenticated(openStores(access, progress));
     opened.set(key, stores);
     stores.catch(() => opened.delete(key));
   }

@@ -28,6 +28,9 @@ const DISCONNECT_DEADLINE_MS = 15_000;
 /** How long the asynchronous purge of an account's streams may take, milliseconds. */
 const PURGE_DEADLINE_MS = 30_000;
 
+/** Accounts looked up at once when all are gone through. */
+const LOOKUPS_ABREAST = 50;
+
 export interface AccountRequest {
   /** Names of the users, one credentials text each. */
   users: string[];
@@ -58,9 +61,27 @@ export interface OpenAccount extends AccountView {
 const accountName = ({ logicalName, generation }: TenantRef) => `ringfence:${logicalName}:${generation}`;
 
 /** Reads back the tenant that an account's name tells of; undefined for an account that is not ours. */
-export function tenantOfAccount(name: string): { logicalName: string; generation: string } | undefined {
+function tenantOfAccount(name: string): { logicalName: string; generation: string } | undefined {
   const [, logicalName, generation] = /^ringfence:([^:]+):([0-9a-f]+)$/.exec(name) ?? [];
   return logicalName && generation ? { logicalName, generation } : undefined;
+}
+
+/** Every account that was made for a tenant, claimed or not. */
+export async function ourAccounts(
+  stores: Stores,
+): Promise<Array<{ account: string; tenant: { logicalName: string; generation: string } }>> {
+  const nats = await stores.nats();
+  const accounts = await nats.accounts();
+  const ours: Array<{ account: string; tenant: { logicalName: string; generation: string } }> = [];
+  for (let from = 0; from < accounts.length; from += LOOKUPS_ABREAST) {
+    const some = accounts.slice(from, from + LOOKUPS_ABREAST);
+    const jwts = await Promise.all(some.map((account) => nats.lookup(account)));
+    jwts.forEach((jwt, i) => {
+      const tenant = jwt && tenantOfAccount(decodeAccount(jwt).name);
+      if (tenant) ours.push({ account: some[i] as string, tenant });
+    });
+  }
+  return ours;
 }
 
 /** Makes the account, or makes it right again. */

@@ -1,12 +1,13 @@
 /** The audit: every tenant, and everything of ours that no live claim accounts for. */
-
 import { GENERATION_LABEL, OWNER_LABEL } from "../plan/labels.ts";
 import { TENANTS_PREFIX } from "../plan/names.ts";
-import { decodeAccount } from "../stores/nats-jwt.ts";
+import type { Etcd } from "../stores/etcd.ts";
 import type { Stores } from "./access.ts";
-import { tenantOfAccount } from "./account.ts";
+import { ourAccounts } from "./account.ts";
+import { listDynamo, prefixesOf } from "./dynamo.ts";
 import { listGraves, reap } from "./graves.ts";
-import { type Claim, type HeldClaim, intents, keys, listClaims, type Recorded } from "./registry.ts";
+import { type Claim, EXTERNAL, type HeldClaim, keys, listClaims, type Recorded } from "./registry.ts";
+import { slotUsers } from "./slots.ts";
 
 /** A live claim. */
 export interface AuditedTenant {
@@ -16,11 +17,13 @@ export interface AuditedTenant {
   owner: string;
   recorded: Recorded;
   keys: number;
+  /** Dynamo's namespaces at etcd's root that belong to it. */
+  dynamo: string[];
 }
 
 /** Something that no live claim accounts for. */
 export interface Finding {
-  kind: "key" | "user" | "role" | "account" | "namespace" | "claim";
+  kind: "keys" | "dynamo" | "user" | "role" | "account" | "namespace" | "claim" | "generation";
   name: string;
   /** What is wrong with it and what to do. */
   detail: string;
@@ -35,67 +38,99 @@ export interface Audit {
 
 const NO_CLAIM = "no live claim accounts for it";
 
-/** Looks at everything. Graves whose time is over are emptied first, so that what is found is really left. */
+/**
+ * Looks at everything. Graves whose time is over are emptied first, and what is found is looked for again: tenants come
+ * and go while it looks.
+ */
 export async function audit(stores: Stores): Promise<Audit> {
   await reap(stores);
-  const claims = await listClaims(stores.etcd);
+  const first = await look(stores);
+  if (first.findings.length === 0) return first;
+  const second = await look(stores);
+  const before = new Set(first.findings.map(({ kind, name }) => `${kind} ${name}`));
+  return { ...second, findings: second.findings.filter(({ kind, name }) => before.has(`${kind} ${name}`)) };
+}
+
+async function look(stores: Stores): Promise<Audit> {
+  const { etcd } = stores;
+  const claims = await listClaims(etcd);
   const graves = await listGraves(stores);
-  const known = [
-    ...claims.map(({ logicalName, claim }) => ({
-      ...intents(logicalName, claim.generation),
-      accounts: claim.accounts,
-    })),
-    ...graves,
-  ];
+  const known = [...claims.map(({ claim: { intents, ...claim } }) => ({ ...claim, ...intents })), ...graves];
+  const of = <T>(what: (record: (typeof known)[number]) => T | T[]) => new Set(known.flatMap(what));
+  const users = new Set([...of(({ username }) => username), ...(await slotUsers(stores))]);
   const findings = [
-    ...(await orphanClaims(stores, claims)),
-    ...(await orphanKeys(
-      stores,
-      known.map(({ prefix }) => prefix),
+    ...(await orphanClaims(etcd, claims)),
+    ...(await orphanGenerations(
+      etcd,
+      of(({ generation }) => generation),
     )),
-    ...(await orphanUsers(stores, new Set(known.map(({ username }) => username)))),
-    ...(await orphanAccounts(stores, new Set(known.flatMap(({ accounts }) => accounts)))),
-    ...(await orphanNamespaces(stores, new Set(known.map(({ namespace }) => namespace)))),
+    ...(await orphanKeys(
+      etcd,
+      of(({ prefix }) => prefix),
+    )),
+    ...(await orphanUsers(etcd, users)),
+    ...(await orphanAccounts(
+      stores,
+      of(({ accounts }) => accounts),
+    )),
+    ...(await orphanNamespaces(
+      stores,
+      of(({ namespace }) => namespace),
+    )),
+    ...(await orphanDynamo(etcd, new Set(claims.flatMap(({ claim }) => claim.dynamo)))),
   ];
   const tenants: AuditedTenant[] = [];
   for (const { logicalName, claim } of claims) {
-    const { generation, state, owner, recorded } = claim;
-    tenants.push({
-      logicalName,
-      generation,
-      state,
-      owner,
-      recorded,
-      keys: await stores.etcd.count(intents(logicalName, generation).prefix),
-    });
+    const { generation, state, owner, recorded, dynamo, intents } = claim;
+    let count = 0;
+    for (const prefix of [intents.prefix, ...prefixesOf(dynamo)]) count += await etcd.count(prefix);
+    tenants.push({ logicalName, generation, state, owner, recorded, keys: count, dynamo });
   }
   return { tenants, findings, graves: graves.length };
 }
 
-async function orphanClaims({ etcd }: Stores, claims: HeldClaim[]): Promise<Finding[]> {
+async function orphanClaims(etcd: Etcd, claims: HeldClaim[]): Promise<Finding[]> {
   const stacks = new Set(
     (await etcd.list(keys.stacks, { keysOnly: true })).map(({ key }) => key.slice(keys.stacks.length)),
   );
   return claims
-    .filter(({ claim }) => !stacks.has(claim.owner))
+    .filter(({ claim }) => claim.owner !== EXTERNAL && !stacks.has(claim.owner))
     .map(({ logicalName, claim }) => ({
       kind: "claim",
-      name: logicalName,
+      name: `${logicalName}#${claim.generation}`,
       detail: `its ledger ${claim.owner} is gone: release it with 'ringfence sweep'`,
     }));
 }
 
-async function orphanKeys({ etcd }: Stores, prefixes: string[]): Promise<Finding[]> {
-  const orphans = (await etcd.list(TENANTS_PREFIX, { keysOnly: true })).filter(
-    ({ key }) => !prefixes.some((prefix) => key.startsWith(prefix)),
-  );
-  return orphans.map(({ key }) => ({ kind: "key", name: key, detail: NO_CLAIM }));
+async function orphanGenerations(etcd: Etcd, known: Set<string>): Promise<Finding[]> {
+  return (await etcd.list(keys.generations))
+    .map(({ key, value }) => ({ generation: key.slice(keys.generations.length), logicalName: value }))
+    .filter(({ generation }) => !known.has(generation))
+    .map(({ generation, logicalName }) => ({
+      kind: "generation",
+      name: generation,
+      detail: `its claim on '${logicalName}' was lost: bring that tenant up with onResidue 'purge' or 'adopt'`,
+    }));
 }
 
-/** Users and roles of ours are named `<realm>.<pipeline>.<generation>`. */
+/** Below the tenants' prefix; whole claims are jumped over, so that its cost is in the number of tenants, not of keys. */
+async function orphanKeys(etcd: Etcd, known: Set<string>): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const child of await etcd.children(TENANTS_PREFIX)) {
+    if (known.has(child)) continue;
+    // Prefixes of version 0.1.0 lie deeper: `<realm>/<pipeline>/<generation>/`.
+    const within = [...known].filter((prefix) => prefix.startsWith(child));
+    const counts = await Promise.all(within.map((prefix) => etcd.count(prefix)));
+    const count = (await etcd.count(child)) - counts.reduce((sum, one) => sum + one, 0);
+    if (count > 0) findings.push({ kind: "keys", name: child, detail: `${count} keys, ${NO_CLAIM}` });
+  }
+  return findings;
+}
+
+/** Users and roles of ours end in a generation. */
 const OURS = /\.[0-9a-f]{24}$/;
 
-async function orphanUsers({ etcd }: Stores, known: Set<string>): Promise<Finding[]> {
+async function orphanUsers(etcd: Etcd, known: Set<string>): Promise<Finding[]> {
   const orphan = (name: string) => OURS.test(name) && !known.has(name);
   return [
     ...(await etcd.users()).filter(orphan).map((name): Finding => ({ kind: "user", name, detail: NO_CLAIM })),
@@ -104,21 +139,29 @@ async function orphanUsers({ etcd }: Stores, known: Set<string>): Promise<Findin
 }
 
 async function orphanAccounts(stores: Stores, known: Set<string>): Promise<Finding[]> {
-  const nats = await stores.nats();
-  const findings: Finding[] = [];
-  for (const account of await nats.accounts()) {
-    if (known.has(account)) continue;
-    const jwt = await nats.lookup(account);
-    const tenant = jwt && tenantOfAccount(decodeAccount(jwt).name);
-    if (tenant)
-      findings.push({ kind: "account", name: account, detail: `${NO_CLAIM}; it was made for ${tenant.logicalName}` });
-  }
-  return findings;
+  return (await ourAccounts(stores))
+    .filter(({ account }) => !known.has(account))
+    .map(({ account, tenant }) => ({
+      kind: "account",
+      name: account,
+      detail: `${NO_CLAIM}; it was made for ${tenant.logicalName}`,
+    }));
 }
 
-async function orphanNamespaces(stores: Stores, known: Set<string>): Promise<Finding[]> {
+async function orphanNamespaces(stores: Stores, known: Set<string | undefined>): Promise<Finding[]> {
   const namespaces = await (await stores.kubernetes()).namespaces(`${OWNER_LABEL},${GENERATION_LABEL}`);
   return namespaces
     .filter(({ metadata }) => !known.has(metadata.name))
     .map(({ metadata }) => ({ kind: "namespace", name: metadata.name, detail: NO_CLAIM }));
+}
+
+/** Keys in Dynamo's layouts at etcd's root, by namespace. */
+async function orphanDynamo(etcd: Etcd, known: Set<string>): Promise<Finding[]> {
+  return [...(await listDynamo(etcd))]
+    .filter(([namespace]) => !known.has(namespace))
+    .map(([namespace, { total, samples }]) => ({
+      kind: "dynamo",
+      name: namespace,
+      detail: `${total} keys in Dynamo's layouts, of no tenant, for example ${samples[0]}: register them with 'ringfence adopt', or delete them`,
+    }));
 }

@@ -7,15 +7,16 @@ import { type Operation, op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { CREATING_TTL, dropAccount, fence } from "./account.ts";
 import { dropNamespace } from "./namespace.ts";
-import { dropKeys, dropUser } from "./prefix.ts";
-import { type Claim, type Grave, intents, keys } from "./registry.ts";
+import { dropRole, dropUser } from "./prefix.ts";
+import { purge } from "./purge.ts";
+import { type Grave, keys } from "./registry.ts";
 
 /** Longer than any call can be in doubt, and than the JWT that a late push may bring back; milliseconds. */
 const QUIET_MS = CREATING_TTL * 1000 + 4 * CALL_DEADLINE_MS;
 
-/** Digs a grave: part of the transaction that removes the claim. */
-export function bury(logicalName: string, { generation, accounts }: Claim): Operation {
-  const grave: Grave = { logicalName, accounts, ...intents(logicalName, generation), notBefore: Date.now() + QUIET_MS };
+/** Digs a grave: part of the transaction that removes the record of what is buried. */
+export function bury(generation: string, buried: Omit<Grave, "notBefore">): Operation {
+  const grave: Grave = { ...buried, notBefore: Date.now() + QUIET_MS };
   return op.put(keys.grave(generation), JSON.stringify(grave));
 }
 
@@ -44,10 +45,13 @@ export async function reap(stores: Stores): Promise<number> {
 async function removeReturned(stores: Stores, grave: Grave, generation: string): Promise<void> {
   const { username, accounts, prefix, namespace } = grave;
   const call = (act: () => Promise<void>) => act();
-  await dropNamespace(stores, namespace, generation, call);
+  if (namespace) await dropNamespace(stores, namespace, generation, call);
   await dropUser(stores, username, call);
-  await dropKeys(stores, prefix, async (span) => {
-    await stores.etcd.txn([], [span]);
+  await dropRole(stores, username, call);
+  await purge(stores, [prefix], {
+    call,
+    removed: { keys: 0, leases: 0 },
+    remove: async (operation) => (await stores.etcd.txn([], [operation])).removed,
   });
   for (const account of accounts) {
     await fence(stores, account, call);

@@ -5,7 +5,7 @@ import type { TxnResult } from "../stores/etcd.ts";
 import { type Compare, type Operation, op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { type Claim, type HeldClaim, keys, readClaim } from "./registry.ts";
-import { Superseded, stillRunning } from "./run.ts";
+import { type Runner, Superseded, stillRunning } from "./run.ts";
 
 /** Seconds. Three times a call's deadline, so that a holder that still answers for a call has not lost its lock. */
 const LOCK_TTL = (3 * CALL_DEADLINE_MS) / 1000;
@@ -17,13 +17,6 @@ interface LockRecord {
   holder: string;
   owner: string;
   run: string;
-}
-
-/** Who asks: the stack and its run. */
-export interface Runner {
-  ledger: string;
-  /** From `enterRun`. */
-  epoch: string;
 }
 
 /** Makes a write that etcd cannot guard, after a look at whatever guards it; `Hold.call` is one. */

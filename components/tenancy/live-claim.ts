@@ -48,14 +48,14 @@ export async function withFormerClaim<T>(
 }
 
 /**
- * Whether a tenant that Pulumi's state holds has to be made anew: its release was begun, or ended, by a run that was
- * killed before Pulumi noted it.
+ * The claim of a tenant that Pulumi's state holds; undefined when it has to be made anew: its release was begun, or
+ * ended, by a run that was killed before Pulumi noted it.
  * @throws VisibleError when the registry has no such claim and knows of no release: etcd may have been restored from a backup
  */
-export async function isReleased({ etcd }: Stores, tenant: TenantRef): Promise<boolean> {
+export async function standing({ etcd }: Stores, tenant: TenantRef): Promise<Claim | undefined> {
   const seen = await readClaim(etcd, tenant.logicalName);
-  if (isOf(tenant, seen)) return !isLive(seen.claim);
-  if (await etcd.get(keys.releasedGeneration(tenant.owner, tenant.generation))) return true;
+  if (isOf(tenant, seen)) return isLive(seen.claim) ? seen.claim : undefined;
+  if (await etcd.get(keys.releasedGeneration(tenant.owner, tenant.generation))) return undefined;
   throw notLive(tenant, seen);
 }
 
@@ -72,7 +72,7 @@ function notLive({ logicalName, generation, owner }: TenantRef, seen: HeldClaim 
   const found = !seen
     ? "no claim of it"
     : seen.claim.owner !== owner
-      ? `a claim by ${holder(seen.claim.recorded)}`
+      ? `a claim by ${holder(seen.claim)}`
       : seen.claim.generation !== generation
         ? `generation ${seen.claim.generation}`
         : "a release of it under way";

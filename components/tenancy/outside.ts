@@ -9,12 +9,13 @@ import type { KubernetesObject } from "../stores/kubernetes.ts";
 import { decodeAccount } from "../stores/nats-jwt.ts";
 import type { Stores } from "./access.ts";
 import { keys } from "./registry.ts";
+import { slotUsers } from "./slots.ts";
 
 /** What is there → a mark that changes when it does. */
 export type Snapshot = Record<string, string>;
 
-/** Records of the registry that come and go by themselves: locks and notes of releases hold a lease, graves their time. */
-const DECLARED = [`${REGISTRY_PREFIX}locks/`, keys.graves, keys.released];
+/** Records of the registry that come and go by themselves: locks and notes of releases hold a lease, graves their time; and slots, which are nobody's yet. */
+const DECLARED = [`${REGISTRY_PREFIX}locks/`, keys.graves, keys.released, keys.slots];
 
 /** Kubernetes kinds that the cluster rewrites all the time. */
 const RESTLESS = new Set(["Lease", "Event", "ComponentStatus"]);
@@ -60,8 +61,11 @@ async function lookOnce(stores: Stores): Promise<Snapshot> {
       DECLARED.some((prefix) => key.startsWith(prefix)) || (key.startsWith(keys.stacks) && lease !== "0");
     if (!declared) snapshot[`etcd key ${key}`] = modRevision;
   }
-  for (const user of await etcd.users()) snapshot[`etcd user ${user}`] = digestOf(await etcd.rolesOf(user));
-  for (const role of await etcd.roles()) snapshot[`etcd role ${role}`] = digestOf(await etcd.permissionsOf(role));
+  const slots = await slotUsers(stores);
+  for (const user of await etcd.users())
+    if (!slots.has(user)) snapshot[`etcd user ${user}`] = digestOf(await etcd.rolesOf(user));
+  for (const role of await etcd.roles())
+    if (!slots.has(role)) snapshot[`etcd role ${role}`] = digestOf(await etcd.permissionsOf(role));
 
   const nats = await stores.nats();
   for (const account of await nats.accounts()) {

@@ -1,5 +1,6 @@
 /** The registry's records in etcd: who claims what, who may act, and what may still come back. See docs/protocol.md. */
-import { namespaceName, physicalPrefix, REGISTRY_PREFIX } from "../plan/names.ts";
+import { randomBytes } from "node:crypto";
+import { namespaceName, physicalPrefix, REGISTRY_PREFIX, TENANTS_PREFIX, userName } from "../plan/names.ts";
 import type { Etcd } from "../stores/etcd.ts";
 import type { Entry } from "../stores/etcd-txn.ts";
 
@@ -7,6 +8,9 @@ const CLAIMS = `${REGISTRY_PREFIX}claims/`;
 const STACKS = `${REGISTRY_PREFIX}stacks/`;
 const GRAVES = `${REGISTRY_PREFIX}graves/`;
 const RELEASED = `${REGISTRY_PREFIX}released/`;
+const SLOTS = `${REGISTRY_PREFIX}slots/`;
+const GENERATIONS = `${REGISTRY_PREFIX}generations/`;
+const DYNAMO = `${REGISTRY_PREFIX}dynamo/`;
 
 /** Keys of the registry. Claims always end in a slash, so that one's range never holds a sibling. */
 export const keys = {
@@ -14,10 +18,17 @@ export const keys = {
   stacks: STACKS,
   graves: GRAVES,
   released: RELEASED,
+  slots: SLOTS,
+  generations: GENERATIONS,
   claim: (logicalName: string) => `${CLAIMS}${logicalName}/`,
   lock: (logicalName: string) => `${REGISTRY_PREFIX}locks/${logicalName}/`,
   stack: (ledger: string) => `${STACKS}${ledger}`,
   grave: (generation: string) => `${GRAVES}${generation}`,
+  slot: (generation: string) => `${SLOTS}${generation}`,
+  /** Which logical name a generation was made for: outlives a claim that was lost, so that its residue is found. */
+  generation: (generation: string) => `${GENERATIONS}${generation}`,
+  /** That a Dynamo namespace's keys at etcd's root belong to a claim; the value is its logical name. */
+  dynamo: (namespace: string) => `${DYNAMO}${namespace}`,
   /** That a ledger released a generation: what tells it from one that a restored etcd has never heard of. */
   releasedBy: (ledger: string) => `${RELEASED}${ledger}/`,
   releasedGeneration: (ledger: string, generation: string) => `${RELEASED}${ledger}/${generation}`,
@@ -25,6 +36,9 @@ export const keys = {
 
 /** Where a claim was made, for people: names decide nothing. */
 export interface Recorded {
+  /** URL of Pulumi's backend, and the organization in it; unknown in claims of version 0.1.0. */
+  backend?: string | undefined;
+  organization?: string | undefined;
   project: string;
   stack: string;
   resource: string;
@@ -33,21 +47,35 @@ export interface Recorded {
 /** Counts of what was removed of a tenant. */
 export interface Removed {
   keys: number;
+  leases: number;
   users: number;
-  roles: number;
   accounts: number;
   streams: number;
   messages: number;
   namespaces: number;
 }
 
+/** The outside objects that a claim names. */
+export interface Intents {
+  prefix: string;
+  /** etcd user and role. */
+  username: string;
+  /** Kubernetes namespace. */
+  namespace: string;
+}
+
 /** A tenant's ownership record; it names every outside object before that object is made. */
 export interface Claim {
   state: "creating" | "active" | "releasing";
-  /** The ledger's id. */
+  /** The ledger's id, or EXTERNAL. */
   owner: string;
   /** Random, part of every physical name. */
   generation: string;
+  intents: Intents;
+  /** Of the slot's user, sealed, until that user is fenced. */
+  password?: string | undefined;
+  /** Dynamo's namespaces whose keys at etcd's root belong to the claim: those of a deployment that was there before us. */
+  dynamo: string[];
   /** Counts the creates that took this claim: a delete of an earlier one has nothing to do any more. */
   attempt: number;
   /** Public keys of every account that was ever about to be pushed, newest last. */
@@ -76,7 +104,8 @@ export interface Grave {
   username: string;
   accounts: string[];
   prefix: string;
-  namespace: string;
+  /** None for a slot that was never a tenant's. */
+  namespace?: string;
   /** Milliseconds since 1970: from here on no call can still be on its way. */
   notBefore: number;
 }
@@ -88,23 +117,43 @@ export interface HeldClaim {
   modRevision: string;
 }
 
-/** The outside objects that a claim names. */
-export interface Intents {
-  prefix: string;
-  /** etcd user and role. */
-  username: string;
-  /** Kubernetes namespace. */
-  namespace: string;
-}
+/** The owner of what was deployed before us and is only registered: no ledger, so no destroy and no sweep takes it. */
+export const EXTERNAL = "external";
 
-/** Names follow from logical name and generation, so that the claim names them all before they exist. */
-export function intents(logicalName: string, generation: string): Intents {
-  return {
-    prefix: physicalPrefix(logicalName, generation),
-    username: `${logicalName.replaceAll("/", ".")}.${generation}`,
-    namespace: namespaceName(logicalName, generation),
-  };
-}
+/** What a new claim of a generation names. */
+export const intents = (logicalName: string, generation: string): Intents => ({
+  prefix: physicalPrefix(generation),
+  username: userName(generation),
+  namespace: namespaceName(logicalName, generation),
+});
+
+/** A claim at its very beginning. */
+export const newClaim = (
+  owner: string,
+  logicalName: string,
+  recorded: Recorded,
+  generation = randomBytes(12).toString("hex"),
+): Claim => ({
+  state: "creating",
+  owner,
+  generation,
+  intents: intents(logicalName, generation),
+  dynamo: [],
+  attempt: 1,
+  accounts: [],
+  removed: {},
+  made: { etcd: false, nats: false },
+  open: false,
+  suspect: false,
+  recorded,
+});
+
+/** What claims of version 0.1.0 name without saying so. */
+const impliedIntents = (logicalName: string, generation: string): Intents => ({
+  prefix: `${TENANTS_PREFIX}${logicalName}/${generation}/`,
+  username: `${logicalName.replaceAll("/", ".")}.${generation}`,
+  namespace: namespaceName(logicalName, generation),
+});
 
 export async function readClaim(etcd: Etcd, logicalName: string): Promise<HeldClaim | undefined> {
   const entry = await etcd.get(keys.claim(logicalName));
@@ -117,12 +166,15 @@ export async function listClaims(etcd: Etcd, owner?: string): Promise<HeldClaim[
   return owner === undefined ? claims : claims.filter(({ claim }) => claim.owner === owner);
 }
 
-export const claimOf = (entry: Entry): HeldClaim => ({
-  logicalName: entry.key.slice(CLAIMS.length, -1),
-  claim: JSON.parse(entry.value) as Claim,
-  modRevision: entry.modRevision,
-});
+export function claimOf(entry: Entry): HeldClaim {
+  const logicalName = entry.key.slice(CLAIMS.length, -1);
+  const stored = JSON.parse(entry.value) as Omit<Claim, "intents" | "dynamo"> & Partial<Claim>;
+  const claim = { intents: impliedIntents(logicalName, stored.generation), dynamo: [], ...stored };
+  return { logicalName, claim, modRevision: entry.modRevision };
+}
 
 /** Who holds a claim, for messages. */
-export const holder = ({ project, stack, resource }: Recorded): string =>
-  `project '${project}', stack '${stack}', resource '${resource}'`;
+export const holder = ({ owner, recorded: { project, stack, resource } }: Claim): string =>
+  owner === EXTERNAL
+    ? "a deployment from outside that 'ringfence adopt' registered"
+    : `project '${project}', stack '${stack}', resource '${resource}'`;

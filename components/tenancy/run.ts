@@ -14,6 +14,13 @@ import { keys, type StackRecord } from "./registry.ts";
  */
 const UNUSED_LEDGER_TTL = 3600;
 
+/** Who acts: the stack and its run. */
+export interface Runner {
+  ledger: string;
+  /** From `enterRun`. */
+  epoch: string;
+}
+
 /** Thrown when something newer has taken over: what this run has begun, that one finishes. */
 export class Superseded extends VisibleError {
   constructor(what: string) {
@@ -21,6 +28,9 @@ export class Superseded extends VisibleError {
     this.name = "Superseded";
   }
 }
+
+/** Who acts for no stack: a sweep, or a registration from outside. Its epoch is that of a record that is never there. */
+export const OUTSIDER: Runner = { ledger: "nobody", epoch: "0" };
 
 interface Run {
   epoch: string;

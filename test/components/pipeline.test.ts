@@ -63,10 +63,22 @@ describe("a pipeline's children", () => {
   it("claim the realm's name and say where", () => {
     const { __provider, ...inputs } = found("TenantClaim chat-claim").inputs;
     const where = { project: "proj", stack: "test", resource: "chat" };
-    assert.deepEqual(inputs, { platform: "platform", owner: "platform-ledger-id", logicalName: "dev/chat", ...where });
+    const claimed = { platform: "platform", owner: "platform-ledger-id", logicalName: "dev/chat" };
+    assert.deepEqual(inputs, { ...claimed, ...where, dynamoNamespace: "chat" });
     const { users, generation } = found("NatsAccount chat-nats").inputs;
     assert.deepEqual(users, ["web", "worker", "_console"]);
     assert.equal(generation, "gen-of-dev/chat");
+  });
+
+  it("ask for the claim as the args say, of which nothing rolls the vertices", async () => {
+    const asked = { dynamoNamespace: "legacy-chat", onResidue: "adopt", adopt: true } as const;
+    const other = await run(() => chat({ realm: "dev", ...asked }));
+    const { dynamoNamespace, onResidue, adopt } = other.get("TenantClaim chat-claim")?.inputs ?? {};
+    assert.deepEqual({ dynamoNamespace, onResidue, adopt }, asked);
+    const digests = [all, other].map(
+      (all) => all.get("Deployment chat.worker-deployment")?.inputs.metadata.annotations["ringfence.dev/plan-digest"],
+    );
+    assert.equal(digests[0], digests[1]);
   });
 
   it("run a vertex with GPUs on its pool, as it was declared", () => {

@@ -12,7 +12,7 @@ const grant = (name: string, props: Props) => resource(ETCD_PREFIX, name, { plat
 
 /** A tenant as it stands after `up`: its claim and its EtcdPrefix. */
 function tenant(name: string, logicalName: string, generation: string, props: Props = {}): PolicyResource[] {
-  const made = { logicalName, generation, prefix: physicalPrefix(logicalName, generation), ...props };
+  const made = { logicalName, generation, prefix: physicalPrefix(generation), ...props };
   return [
     claim(`${name}-claim`, made),
     grant(`${name}-etcd`, { ...made, username: `u-${generation}`, password: "hunter2" }),

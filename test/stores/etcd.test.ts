@@ -62,7 +62,7 @@ describe("etcd, as the protocol uses it", function () {
       read[0]?.map(({ key, value }) => `${key}=${value}`),
       ["/a/x=1"],
     );
-    await etcd.txn([], [op.removeSpan("/a/x", "/a/x")]);
+    await etcd.txn([], [op.remove("/a/x")]);
     assert.equal(await etcd.count("/a/"), 0);
     assert.equal((await etcd.get("/ab/x"))?.value, "sibling");
   });
@@ -79,7 +79,7 @@ describe("etcd, as the protocol uses it", function () {
     for (let i = 0; i < 2; i++) {
       await etcd.addRole("twice");
       await etcd.grantPrefix("twice", "/twice/");
-      await etcd.setUser("twice", "secret");
+      await etcd.addUser("twice", "secret");
       await etcd.grantRole("twice", "twice");
     }
     assert.deepEqual(await etcd.rolesOf("twice"), ["twice"]);
@@ -113,7 +113,7 @@ describe("etcd, as the protocol uses it", function () {
     await Promise.all([
       ...[1, 2, 3].map((i) =>
         loop(async () => {
-          await neighbour.setUser(`churn-${i}`, "x");
+          await neighbour.addUser(`churn-${i}`, "x");
           await neighbour.deleteUser(`churn-${i}`);
         }),
       ),
@@ -171,11 +171,11 @@ describe("etcd, as the protocol uses it", function () {
 
     const stale = as(password);
     await stale.get("/");
-    await etcd.setUser("root", "another");
+    await etcd.changePassword("root", "another");
     assert.equal((await failureOf(stale.get("/"))).message, expected);
     stale.close();
     const rotated = as("another");
-    await rotated.setUser("root", password);
+    await rotated.changePassword("root", password);
     rotated.close();
     etcd.close();
     etcd = as(password);

@@ -7,7 +7,7 @@ import type { Stores } from "../../components/tenancy/access.ts";
 import { listGraves, reap } from "../../components/tenancy/graves.ts";
 import { deleteLedger } from "../../components/tenancy/ledger.ts";
 import { compareSnapshots, type Snapshot, takeSnapshot } from "../../components/tenancy/outside.ts";
-import { readClaim } from "../../components/tenancy/registry.ts";
+import { keys, readClaim } from "../../components/tenancy/registry.ts";
 import { release } from "../../components/tenancy/release.ts";
 import { type Fault, faults, faulty, isCall } from "./faults.ts";
 import {
@@ -24,6 +24,9 @@ import {
 } from "./scene.ts";
 
 const seed = Number(process.env.RINGFENCE_TEST_SEED ?? randomInt(2 ** 31));
+
+/** Drawn from the many writes of a batch of slots: each case makes one, and buries one. */
+const SLOT_CRASHES = 12;
 
 /** At once: a run waits for servers most of the time. */
 const ABREAST = 6;
@@ -91,6 +94,19 @@ describe(`a run that fails at any of its writes (seed ${seed}; RINGFENCE_TEST_SE
     assert.deepEqual(compareSnapshots(outside, await takeSnapshot(stores)), []);
   }
 
+  /** The writes of a `provision` that finds a slot: making a batch of them would put others before those that are counted. */
+  async function countWrites(): Promise<number> {
+    let least = Number.POSITIVE_INFINITY;
+    for (const probe of ["probe-1", "probe-2"]) {
+      const { stores: counted, writes } = faulty(newProcess());
+      const owner = await newLedger(stores);
+      await provision(counted, owner, `${realm}/${probe}`);
+      await deleteLedger(newProcess(), owner);
+      least = Math.min(least, writes.length);
+    }
+    return least;
+  }
+
   /** Nobody knows whether the call of a killed run, or one without an answer, still comes: a grave has to watch for it. */
   async function assertBuried(generation: string | undefined, { fault }: Crash, write: string): Promise<void> {
     if (fault === "refused" || !isCall(write)) return;
@@ -102,13 +118,10 @@ describe(`a run that fails at any of its writes (seed ${seed}; RINGFENCE_TEST_SE
   }
 
   it("creating: the next up completes it, and a destroy straight away leaves nothing", async () => {
-    const counted = faulty(newProcess());
-    const probe = await newLedger(stores);
-    await provision(counted.stores, probe, `${realm}/probe`);
-    await deleteLedger(newProcess(), probe);
-    assert(counted.writes.length > 20, counted.writes.join(" "));
+    const writes = await countWrites();
+    assert(writes > 12, String(writes));
 
-    await everyCrash(draw(counted.writes.length), async (crash) => {
+    await everyCrash(draw(writes), async (crash) => {
       const logicalName = `${realm}/create-${crash.at}`;
       const owner = await newLedger(stores);
       const { stores: failing, writes } = faulty(newProcess(), crash.fault, crash.at);
@@ -125,6 +138,41 @@ describe(`a run that fails at any of its writes (seed ${seed}; RINGFENCE_TEST_SE
       assert.deepEqual(await tracesOf(stores, logicalName), []);
       await assertBuried(generation, crash, write);
     });
+  });
+
+  it("making slots: the next claim buries the unfinished ones and makes others", async () => {
+    // As if whoever made the ready ones had been killed: the next claim has to make a batch.
+    const spoilSlots = async () => {
+      for (const { key, value } of await stores.etcd.list(keys.slots)) {
+        const slot = JSON.parse(value);
+        if (slot.state === "ready")
+          await stores.etcd.txn([], [op.put(key, JSON.stringify({ ...slot, state: "making" }))]);
+      }
+    };
+    await spoilSlots();
+    const { stores: counted, writes } = faulty(newProcess());
+    const probe = await newLedger(stores);
+    await provision(counted, probe, `${realm}/probe`);
+    const ofSlots = writes.filter((write) =>
+      /^(addRole|addUser|grantPrefix|grantRole|txn|deleteRole)$/.test(write),
+    ).length;
+    assert(ofSlots > 64, writes.join(" "));
+
+    const crashes = fc.sample(fc.tuple(fc.integer({ min: 0, max: writes.length - 1 }), fc.constantFrom(...faults)), {
+      seed,
+      numRuns: SLOT_CRASHES,
+    });
+    for (const [at, fault] of crashes) {
+      await spoilSlots();
+      const { stores: failing } = faulty(newProcess(), fault, at);
+      await provision(failing, probe, `${realm}/slots-${at}`).catch(() => {});
+      await assertWhole(stores, await provision(newProcess(), probe, `${realm}/slots-${at}`));
+    }
+    await deleteLedger(newProcess(), probe);
+    await passTime(stores);
+    await reap(stores);
+    assert.deepEqual(await tracesOf(stores, realm), []);
+    assert.deepEqual(compareSnapshots(outside, await takeSnapshot(stores)), []);
   });
 
   it("releasing: the next up makes a new generation, and the next destroy finishes", async () => {

@@ -16,7 +16,8 @@ export type Fault = (typeof faults)[number];
 const calls = new Set([
   "addRole",
   "grantPrefix",
-  "setUser",
+  "addUser",
+  "changePassword",
   "grantRole",
   "deleteUser",
   "deleteRole",
@@ -41,8 +42,8 @@ export function faulty(stores: Stores, fault: Fault = "refused", at: number | st
     new Proxy(server, {
       get(target, name) {
         const member = bound(target, name);
-        // Keeping a lease alive is no write, and answers at once.
-        if (typeof member !== "function" || name === "keepAlive") return member;
+        // No writes, and neither gives a promise.
+        if (typeof member !== "function" || name === "keepAlive" || name === "pages") return member;
         return async (...args: unknown[]) => {
           if (dead) throw new Error("killed");
           if (!isWrite(String(name), args)) return member(...args);

@@ -4,9 +4,9 @@ import { randomBytes } from "node:crypto";
 import { Etcd3 } from "etcd3";
 import { connect, credsAuthenticator, type NatsConnection } from "nats";
 import { op } from "../../components/stores/etcd-txn.ts";
-import { decodeAccount } from "../../components/stores/nats-jwt.ts";
 import { openStores, type Stores } from "../../components/tenancy/access.ts";
-import { type OpenAccount, openAccount } from "../../components/tenancy/account.ts";
+import { type OpenAccount, openAccount, ourAccounts } from "../../components/tenancy/account.ts";
+import { audit } from "../../components/tenancy/audit.ts";
 import { type Claimed, claimTenant } from "../../components/tenancy/claim.ts";
 import { createLedger, deleteLedger } from "../../components/tenancy/ledger.ts";
 import type { TenantRef } from "../../components/tenancy/live-claim.ts";
@@ -109,16 +109,12 @@ export async function passTime({ etcd }: Stores): Promise<void> {
 /** Whatever the stores still have of a realm, graves and locks left out. */
 export async function tracesOf(stores: Stores, realm: string): Promise<string[]> {
   const { etcd } = stores;
-  const nats = await stores.nats();
   const traces = (await listClaims(etcd)).map(({ logicalName }) => logicalName).filter((name) => inRealm(name, realm));
-  traces.push(...(await etcd.list(`/ringfence/tenants/${realm}/`, { keysOnly: true })).map(({ key }) => key));
-  for (const name of [...(await etcd.users()), ...(await etcd.roles())]) {
-    if (name.startsWith(`${realm}.`)) traces.push(name);
-  }
-  for (const account of await nats.accounts()) {
-    const jwt = await nats.lookup(account);
-    if (jwt && decodeAccount(jwt).name.startsWith(`ringfence:${realm}/`)) traces.push(account);
-  }
+  for (const { key, value } of await etcd.list(keys.generations)) if (inRealm(value, realm)) traces.push(key);
+  for (const { account, tenant } of await ourAccounts(stores))
+    if (inRealm(tenant.logicalName, realm)) traces.push(account);
+  // Physical names do not tell the realm.
+  traces.push(...(await audit(stores)).findings.map(({ kind, name }) => `${kind} ${name}`));
   return traces;
 }
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { CoreV1Api, KubeConfig } from "@kubernetes/client-node";
 import { type Stores, storesFor } from "../../components/tenancy/access.ts";
 import { deleteLedger } from "../../components/tenancy/ledger.ts";
+import { dropNamespace } from "../../components/tenancy/namespace.ts";
 import { readClaim } from "../../components/tenancy/registry.ts";
 import { release } from "../../components/tenancy/release.ts";
 import { BlackHole, OwnEtcd } from "../stores/servers.ts";
@@ -79,7 +80,8 @@ describe("a store that is down", function () {
       receipt.notes.join(),
       new RegExp(`^namespace '${name}' was not looked at: Kubernetes at .*127.0.0.1:1`),
     );
-    await core.deleteNamespace({ name });
+    assert.deepEqual(await tracesOf(stores, realm), [`namespace ${name}`]);
+    await dropNamespace(stores, name, tenant.generation, (act) => act());
     assert.deepEqual(await tracesOf(stores, realm), []);
   });
 

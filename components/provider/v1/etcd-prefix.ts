@@ -20,7 +20,7 @@ export const check = async (_olds: EtcdPrefixInputs, news: EtcdPrefixInputs) => 
 
 export async function diff(_id: string, olds: EtcdPrefixState, news: EtcdPrefixInputs): Promise<dynamic.DiffResult> {
   const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation"]);
-  const drift = replaces.length === 0 ? changed(olds, { ...expectedPrefix(news) }, ["permissions", "roles"]) : [];
+  const drift = replaces.length === 0 ? changed(olds, { ...expectedPrefix(olds) }, ["permissions", "roles"]) : [];
   const updates = [...drift, ...changed(olds, news, ["stub"])];
   return { changes: replaces.length + updates.length > 0, replaces, deleteBeforeReplace: true };
 }
@@ -31,7 +31,7 @@ export async function create(inputs: EtcdPrefixInputs): Promise<dynamic.CreateRe
 }
 
 export async function read(id: string, props: EtcdPrefixState): Promise<dynamic.ReadResult> {
-  return { id, props: { ...props, ...(await observePrefix(await storesOf(props), props)) } };
+  return { id, props: { ...props, ...(await observePrefix(await storesOf(props), props.username)) } };
 }
 
 export async function update(

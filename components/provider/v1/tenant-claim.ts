@@ -1,10 +1,12 @@
 /** Wire contract of `ringfence:TenantClaim`: its inputs and outputs are in state files in the field. */
 import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
+import { type OnResidue, onResidueSpec } from "../../plan/spec.ts";
 import { type Claimed, claimTenant, recordClaim } from "../../tenancy/claim.ts";
-import { isReleased } from "../../tenancy/live-claim.ts";
+import { standing } from "../../tenancy/live-claim.ts";
 import { release } from "../../tenancy/release.ts";
-import { announce, changed, checked, storesOf, tenantInputs } from "../wire.ts";
+import { backendUrl } from "../backend.ts";
+import { announce, changed, checked, known, storesOf, tenantInputs } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
@@ -12,26 +14,44 @@ export interface TenantClaimInputs {
   platform: string;
   owner: string;
   logicalName: string;
-  /** Where the claim is made, for people. */
+  /** Where the claim is made, for people and for sweep. */
+  organization?: string;
   project: string;
   stack: string;
   resource: string;
+  /** What the claim is asked for with; since 0.2.0, and of no effect once it is made. */
+  dynamoNamespace?: string;
+  onResidue?: OnResidue;
+  adopt?: boolean;
   stub?: number;
 }
 
 export type TenantClaimState = TenantClaimInputs & Claimed;
 
-const schema = z.object({ ...tenantInputs, project: z.string(), stack: z.string(), resource: z.string() });
+const schema = z.object({
+  ...tenantInputs,
+  organization: z.string().optional(),
+  project: z.string(),
+  stack: z.string(),
+  resource: z.string(),
+  dynamoNamespace: known(z.string()).optional(),
+  onResidue: known(onResidueSpec).optional(),
+  adopt: known(z.boolean("expected true or false")).optional(),
+});
 
 export const check = async (_olds: TenantClaimInputs, news: TenantClaimInputs) => checked(schema, news);
 
 export async function diff(_id: string, olds: TenantClaimState, news: TenantClaimInputs): Promise<dynamic.DiffResult> {
-  const moved = changed(olds, news, ["platform", "owner", "logicalName"]);
-  const released = moved.length === 0 && (await isReleased(await storesOf(olds), olds));
-  const replaces = released ? ["generation"] : moved;
-  const updates = changed(olds, news, ["project", "stack", "resource", "stub"]);
   // The old tenant goes first: its successor may need the same name, and the same GPUs.
-  return { changes: replaces.length + updates.length > 0, replaces, deleteBeforeReplace: true };
+  const replacedBy = (replaces: string[]) => ({ changes: true, replaces, deleteBeforeReplace: true });
+  const moved = changed(olds, news, ["platform", "owner", "logicalName"]);
+  if (moved.length > 0) return replacedBy(moved);
+  const claim = await standing(await storesOf(olds), olds);
+  if (!claim) return replacedBy(["generation"]);
+  const updates = changed(olds, news, ["organization", "project", "stack", "resource", "stub"]);
+  // A stack that was moved to another backend: sweep would miss it in the old one.
+  const elsewhere = claim.recorded.backend !== backendUrl();
+  return { changes: updates.length > 0 || elsewhere, replaces: [], deleteBeforeReplace: true };
 }
 
 export async function create(inputs: TenantClaimInputs): Promise<dynamic.CreateResult> {
@@ -41,7 +61,7 @@ export async function create(inputs: TenantClaimInputs): Promise<dynamic.CreateR
 
 export async function read(id: string, props: TenantClaimState): Promise<dynamic.ReadResult> {
   // Refused when the registry has never heard of it; one that is released is for the next `up` or `destroy` to finish.
-  await isReleased(await storesOf(props), props);
+  await standing(await storesOf(props), props);
   return { id, props };
 }
 
@@ -61,4 +81,10 @@ async function remove(_id: string, props: TenantClaimState): Promise<void> {
 
 export { remove as delete };
 
-const recordedIn = ({ project, stack, resource }: TenantClaimInputs) => ({ project, stack, resource });
+const recordedIn = ({ organization, project, stack, resource }: TenantClaimInputs) => ({
+  backend: backendUrl(),
+  organization,
+  project,
+  stack,
+  resource,
+});

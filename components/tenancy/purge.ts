@@ -1,0 +1,93 @@
+/**
+ * Purging a prefix: its keys in bounded ranges and the leases that they name, at a pace that neighbours hardly notice.
+ * Whatever the number of keys, a few pages of them are in memory.
+ */
+import { REGISTRY_PREFIX } from "../plan/names.ts";
+import { type Operation, op, type Span, spanOf } from "../stores/etcd-txn.ts";
+import type { Stores } from "./access.ts";
+import type { Caller } from "./hold.ts";
+import { type KeyPage, walkKeys } from "./key-walk.ts";
+import { LeasePurge } from "./lease-purge.ts";
+import { NeighbourlyPace, type Pace } from "./pace.ts";
+
+/** Keys that are looked at at once: a few MiB. */
+const PAGE = 5_000;
+
+/** Between two lines of progress, milliseconds. A purge that is over sooner tells nothing. */
+const PROGRESS_MS = 3_000;
+
+export interface PurgeOptions {
+  /** Makes the guarded transaction. @returns how many keys it removed */
+  remove(operation: Operation): Promise<number>;
+  /** Guards what no transaction can: lease revocations. */
+  call: Caller;
+  /** Counted up as keys and leases go, so that a purge which is stopped has still said what it removed. */
+  removed: { keys: number; leases: number };
+  /** The revision of the fence: keys written after it are counted as late. */
+  fencedAt?: string;
+  /** Told such as `120,000 of 1,000,000 keys` every few seconds, when it takes that long. */
+  progress?: (line: string) => void;
+  /** @default one that adapts to the neighbours */
+  pace?: Pace;
+}
+
+export interface Purged {
+  /** Leases that hold keys outside the prefixes too, and stay: the id, and such a key. */
+  kept: Array<{ lease: string; holds: string }>;
+  /** Keys that were written after the fence: somebody still can. */
+  late: number;
+}
+
+/**
+ * Removes all keys below some prefixes, and the leases that they name. One pass: what is written behind it stays.
+ * Stops at once when the guard throws; made again, it goes on with what is left.
+ */
+export async function purge({ etcd }: Stores, prefixes: readonly string[], options: PurgeOptions): Promise<Purged> {
+  const { remove, call, removed, fencedAt } = options;
+  const pace = options.pace ?? new NeighbourlyPace(() => etcd.get(REGISTRY_PREFIX));
+  const spans = prefixes.map(spanOf);
+  const leases = new LeasePurge(etcd, spans, call, removed);
+  const meter = progressMeter(options);
+  let late = 0;
+  for (const span of spans) {
+    for await (const page of walkKeys(etcd, span, () => Math.max(PAGE, pace.size), meter.expect)) {
+      await leases.revokeNamedBy(page.keys);
+      for (const part of parts(page, () => pace.size)) {
+        removed.keys += await pace.removing(() => remove(op.removeAll(part)));
+        meter.tick();
+      }
+      if (fencedAt !== undefined) late += writtenAfter(fencedAt, page);
+    }
+  }
+  await leases.revokeEmptied();
+  return { kept: leases.kept, late };
+}
+
+/** A page's span in parts of so many keys. */
+function* parts({ keys, span }: KeyPage, size: () => number): Generator<Span> {
+  let from = span.from;
+  for (let next = size(); from.compare(span.end) < 0; next += size()) {
+    const end = keys[next]?.key ?? span.end;
+    yield { from, end };
+    from = end;
+  }
+}
+
+const writtenAfter = (revision: string, { keys }: KeyPage): number =>
+  keys.filter(({ modRevision }) => BigInt(modRevision) > BigInt(revision)).length;
+
+function progressMeter({ removed, progress }: PurgeOptions) {
+  const before = removed.keys;
+  let told = Date.now();
+  let keys = 0;
+  return {
+    expect: (count: number) => {
+      keys += count;
+    },
+    tick: () => {
+      if (Date.now() - told < PROGRESS_MS) return;
+      told = Date.now();
+      progress?.(`${(removed.keys - before).toLocaleString("en")} of ${keys.toLocaleString("en")} keys`);
+    },
+  };
+}

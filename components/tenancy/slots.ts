@@ -1,0 +1,162 @@
+/**
+ * Slots: etcd users and roles, each bound to a prefix that was never used, made ahead in bulk. Every change of a user or
+ * role makes etcd fail what is in flight for everybody; changes that are made at once cost about as much as one.
+ *
+ * A slot is `making` until its parts are read back, then `ready`, gone when a claim takes it, and `burnt` from the release
+ * (which deletes the user only) until its role is dropped with the next batch.
+ */
+import { randomBytes, randomInt } from "node:crypto";
+import { physicalPrefix, userName } from "../plan/names.ts";
+import { StoreError } from "../stores/errors.ts";
+import { Etcd } from "../stores/etcd.ts";
+import { type Operation, op, when } from "../stores/etcd-txn.ts";
+import type { Stores } from "./access.ts";
+import { bury } from "./graves.ts";
+import { type Hold, withTenant } from "./hold.ts";
+import { keys } from "./registry.ts";
+import type { Runner } from "./run.ts";
+import { seal } from "./seal.ts";
+
+/**
+ * Slots in a batch. Each user costs etcd a bcrypt (60-300 ms of CPU at its default cost), and they are made side by side
+ * within one call's deadline.
+ */
+const BATCH = 16;
+
+/** Burnt roles dropped with a batch: twice as many as are made, so that a backlog melts; within one transaction's 128 operations. */
+const DROPPED = 2 * BATCH;
+
+/** No tenant's name begins with an underscore. */
+const LOCK = "_slots";
+
+type SlotRecord =
+  | {
+      state: "making" | "ready";
+      /** Sealed. */
+      password: string;
+    }
+  | { state: "burnt"; role: string };
+
+/** A slot that a claim may take, in a transaction that compares the revision. */
+export interface Slot {
+  generation: string;
+  /** Sealed. */
+  password: string;
+  modRevision: string;
+}
+
+/** A slot that is free, of a new batch when there is none. */
+export async function freeSlot(stores: Stores, runner: Runner): Promise<Slot> {
+  for (;;) {
+    const ready = await readySlots(stores);
+    // Any of them: whoever asks at the same moment takes another one.
+    const slot = ready[randomInt(Math.max(ready.length, 1))];
+    if (slot) return slot;
+    await withTenant(stores, runner, LOCK, async (hold) => {
+      if ((await readySlots(stores)).length === 0) await makeBatch(stores, hold);
+    });
+  }
+}
+
+/** The operation that leaves a role for the next batch to drop. */
+export const burn = (generation: string, role: string): Operation =>
+  op.put(keys.slot(generation), JSON.stringify({ state: "burnt", role } satisfies SlotRecord));
+
+/** The etcd users and roles that slots account for. */
+export async function slotUsers(stores: Stores): Promise<Set<string>> {
+  const slots = await listSlots(stores);
+  return new Set(
+    slots.map(({ generation, record }) => (record.state === "burnt" ? record.role : userName(generation))),
+  );
+}
+
+async function readySlots(stores: Stores): Promise<Slot[]> {
+  return (await listSlots(stores)).flatMap(({ generation, record, modRevision }) =>
+    record.state === "ready" ? [{ generation, password: record.password, modRevision }] : [],
+  );
+}
+
+async function listSlots({ etcd }: Stores) {
+  return (await etcd.list(keys.slots)).map(({ key, value, modRevision }) => ({
+    generation: key.slice(keys.slots.length),
+    record: JSON.parse(value) as SlotRecord,
+    modRevision,
+  }));
+}
+
+/** Two rounds of changes, each made side by side after one look at the lock: no call of the first is left when the second begins. */
+async function makeBatch(stores: Stores, hold: Hold): Promise<void> {
+  const { etcd } = stores;
+  const slots = await listSlots(stores);
+  for (const { generation, record, modRevision } of slots) {
+    // Its maker was killed, and a call of that one may be on its way yet.
+    if (record.state === "making") await buryUnfinished(hold, generation, modRevision);
+  }
+  const roles = slots.flatMap(({ record }) => (record.state === "burnt" ? [record.role] : [])).slice(0, DROPPED);
+  const dropped = slots.filter(({ record }) => record.state === "burnt" && roles.includes(record.role));
+  const fresh = Array.from({ length: BATCH }, () => ({
+    generation: randomBytes(12).toString("hex"),
+    password: randomBytes(32).toString("base64url"),
+  }));
+  const sealed = fresh.map(({ generation, password }) => ({ generation, password: seal(stores, password) }));
+  const put = (state: "making" | "ready") =>
+    sealed.map(({ generation, password }) =>
+      op.put(keys.slot(generation), JSON.stringify({ state, password } satisfies SlotRecord)),
+    );
+
+  await hold.txn([], put("making"));
+  await together(hold, [
+    ...roles.map((role) => () => etcd.deleteRole(role)),
+    ...fresh.map(
+      ({ generation }) =>
+        () =>
+          etcd.addRole(userName(generation)),
+    ),
+    ...fresh.map(
+      ({ generation, password }) =>
+        () =>
+          etcd.addUser(userName(generation), password),
+    ),
+  ]);
+  await together(
+    hold,
+    fresh.flatMap(({ generation }) => [
+      () => etcd.grantPrefix(userName(generation), physicalPrefix(generation)),
+      () => etcd.grantRole(userName(generation), userName(generation)),
+    ]),
+  );
+  await Promise.all(fresh.map(({ generation }) => requireBound(etcd, generation)));
+  await hold.txn([], [...put("ready"), ...dropped.map(({ generation }) => op.remove(keys.slot(generation)))]);
+}
+
+async function buryUnfinished(hold: Hold, generation: string, modRevision: string): Promise<void> {
+  const key = keys.slot(generation);
+  await hold.txn(
+    [when.unchanged(key, modRevision)],
+    [
+      op.remove(key),
+      bury(generation, {
+        logicalName: LOCK,
+        accounts: [],
+        prefix: physicalPrefix(generation),
+        username: userName(generation),
+      }),
+    ],
+  );
+}
+
+/** Makes calls side by side and waits for all of them, also when one fails. */
+async function together(hold: Hold, calls: Array<() => Promise<void>>): Promise<void> {
+  const failed = (await hold.call(() => Promise.allSettled(calls.map((call) => call())))).find(
+    ({ status }) => status === "rejected",
+  );
+  if (failed) throw (failed as PromiseRejectedResult).reason;
+}
+
+async function requireBound(etcd: Etcd, generation: string): Promise<void> {
+  const name = userName(generation);
+  const found = JSON.stringify([await etcd.rolesOf(name), await etcd.permissionsOf(name)]);
+  const wanted = JSON.stringify([[name], [Etcd.boundTo(physicalPrefix(generation))]]);
+  if (found !== wanted)
+    throw new StoreError(`${etcd.label}: the new user '${name}' reads back as ${found}, not ${wanted}: run again`);
+}
