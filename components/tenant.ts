@@ -8,6 +8,7 @@ import {
   OWNER_LABEL,
   PIPELINE_LABEL,
 } from "./plan/labels.ts";
+import { namespaceName } from "./plan/names.ts";
 import type { OnResidue } from "./plan/spec.ts";
 import type { Platform } from "./platform.ts";
 import { deleted } from "./resources/deleted.ts";
@@ -82,8 +83,9 @@ export class Tenant extends pulumi.ComponentResource {
       },
       parent,
     );
-    this.generation = claim.generation;
-    const part = { ...owner, generation: claim.generation };
+    // A preview knows the id of a claim that is only updated, and none of its outputs.
+    this.generation = claim.id.apply((id) => id.slice(id.indexOf("#") + 1));
+    const part = { ...owner, generation: this.generation };
     const prefix = new EtcdPrefix(`${name}-etcd`, part, parent);
     const account = new NatsAccount(
       `${name}-nats`,
@@ -98,13 +100,15 @@ export class Tenant extends pulumi.ComponentResource {
         .apply((secrets) => createHash("sha256").update(JSON.stringify(secrets)).digest("hex").slice(0, 16)),
     );
 
-    const labels = { [PIPELINE_LABEL]: args.pipeline, [GENERATION_LABEL]: claim.generation };
+    const labels = { [PIPELINE_LABEL]: args.pipeline, [GENERATION_LABEL]: this.generation };
     const inCluster = { parent: this, provider: platform.kubernetes };
     const namespace = new k8s.core.v1.Namespace(
       `${name}-namespace`,
       {
         metadata: {
-          name: claim.namespace,
+          name: pulumi
+            .all([logicalName, this.generation])
+            .apply(([tenant, generation]) => namespaceName(tenant, generation)),
           labels: { ...labels, [OWNER_LABEL]: platform.ledger.id },
           annotations: { [LOGICAL_NAME_ANNOTATION]: logicalName },
         },

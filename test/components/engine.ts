@@ -56,9 +56,10 @@ export async function run(program: () => unknown): Promise<Map<string, Registere
 function created({ type, name, inputs }: MockResourceArgs) {
   const { __provider, ...state } = inputs;
   const users = Array.isArray(inputs.users) ? inputs.users : [];
+  const generation = `gen-of-${inputs.logicalName}`;
   const outputs: Record<string, object> = {
     Ledger: {},
-    TenantClaim: { generation: `gen-of-${inputs.logicalName}`, namespace: `ns-of-${inputs.logicalName}` },
+    TenantClaim: { generation },
     EtcdPrefix: { prefix: "/p/", username: "u", password: credentials.password },
     NatsAccount: {
       account: "A",
@@ -67,7 +68,8 @@ function created({ type, name, inputs }: MockResourceArgs) {
     },
     Deployment: { status: { readyReplicas: 1 } },
   };
-  return { id: `${name}-id`, state: { ...state, ...outputs[lastWord(type)] } };
+  const id = lastWord(type) === "TenantClaim" ? `${inputs.logicalName}#${generation}` : `${name}-id`;
+  return { id, state: { ...state, ...outputs[lastWord(type)] } };
 }
 
 function record(monitor: MockMonitor, registered: Map<string, Registered>): void {

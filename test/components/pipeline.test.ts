@@ -91,10 +91,7 @@ describe("a pipeline's children", () => {
     const { "ringfence.dev/plan-digest": digest, ...annotations } = metadata.annotations;
     assert.match(digest, /^[0-9a-f]{16}$/);
     assert.deepEqual(annotations, { "ringfence.dev/phase": "Running" });
-    assert.deepEqual(
-      { ...metadata, annotations },
-      { name: "worker", namespace: "ns-of-dev/chat", labels, annotations },
-    );
+    assert.deepEqual({ ...metadata, annotations }, { name: "worker", namespace: "chat-gen-of-d", labels, annotations });
     assert.equal(spec.replicas, 3);
     assert.deepEqual(spec.strategy, { rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } });
     for (const [key, value] of Object.entries(spec.selector.matchLabels)) {
@@ -157,7 +154,7 @@ describe("a pipeline's children", () => {
     }
     assert.deepEqual(found("Pipeline chat").outputs, {
       phase: "Running",
-      namespace: "ns-of-dev/chat",
+      namespace: "chat-gen-of-d",
       gpus: 6,
       vertices: { web: { wanted: 1, ready: 1 }, worker: { wanted: 3, ready: 1 } },
     });
