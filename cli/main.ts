@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 /** The `ringfence` command. */
 import { Command } from "commander";
+import { type AdoptOptions, adoptCommand } from "./adopt.ts";
 import { auditCommand } from "./audit.ts";
 import { devDown, devEnv, devReset, devStatus, devUp } from "./dev.ts";
 import { doctor } from "./doctor.ts";
 import { destroy, start } from "./start.ts";
+import { sweepCommand } from "./sweep.ts";
 
 const program = new Command("ringfence").description(
   "Inference pipelines that keep to themselves and leave nothing behind",
@@ -33,6 +35,19 @@ program
   .description("list tenants, and whatever no live claim accounts for; exit code 3 when something is found")
   .option("--json", "print JSON")
   .action(run(auditCommand));
+program
+  .command("adopt")
+  .description("put what a Dynamo deployment from before Ringfence has in etcd under a claim; its workers serve on")
+  .argument("<logical-name>", "<realm>/<pipeline>")
+  .requiredOption("--dynamo-namespace <namespace...>", "its Dynamo namespaces, those of workers with a suffix included")
+  .action((logicalName: string, options: AdoptOptions) => run(() => adoptCommand(logicalName, options))(undefined));
+program
+  .command("sweep")
+  .description("release the claims of stacks that are gone, by the state of the backend that each was recorded in")
+  .option("--dry-run", "print what would be released")
+  .option("--yes", "do not ask")
+  .option("--claim <id...>", "release these claims and no others, also when nothing tells whose they are")
+  .action(run(sweepCommand));
 program.command("doctor").description("list each tool, its version and where it came from").action(run(doctor));
 
 const dev = program.command("dev").description("the embedded etcd, NATS and Kubernetes");

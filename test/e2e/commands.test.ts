@@ -95,7 +95,7 @@ describe("the commands", function () {
     for (const pipeline of ["chat", "summarize"])
       assert.match(
         stdout,
-        new RegExp(`^released dev/${pipeline}: .*1 role, 1 account; residue 0; revisions \\d+-\\d+`, "m"),
+        new RegExp(`^released dev/${pipeline}: .*1 user, 1 account; residue 0; revisions \\d+-\\d+`, "m"),
       );
     assert.match(stdout, /^etcd key \/somebody\/else was left behind$/m);
     assert.match(stdout, /^residue 0; 1 differences outside from before the first up$/m);

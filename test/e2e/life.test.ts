@@ -175,10 +175,7 @@ describe("a stack's life", function () {
   it("is destroyed, and everything outside is as it was before", async () => {
     const { output } = await project.pulumi("destroy", "--yes", "--skip-preview");
     for (const name of ["chat", "summarize"])
-      assert.match(
-        output,
-        new RegExp(`released ${project.realm}/${name}: 1 key, 1 user, 1 role, 1 account; residue 0`),
-      );
+      assert.match(output, new RegExp(`released ${project.realm}/${name}: 1 key, 1 user, 1 account; residue 0`));
     assert.deepEqual(await project.resources(), []);
     await assertUntouched(env, outside);
   });
