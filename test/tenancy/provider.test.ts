@@ -76,6 +76,25 @@ describe("the dynamic resources", function () {
     assert.deepEqual((await ledger.read(owner, { platform })).id, owner);
   });
 
+  it("take the stub of a later version, which the engine stores with the update, and change nothing else", async () => {
+    const later = { stub: 2 };
+    const resources = [
+      { resource: ledger, id: owner, state: { platform }, inputs: { platform } },
+      { resource: tenantClaim, id: "", state: claim, inputs: claimInputs },
+      { resource: etcdPrefix, id: "", state: prefix, inputs: partInputs },
+      { resource: natsAccount, id: "", state: account, inputs: accountInputs },
+    ];
+    const before = await stores.etcd.revision();
+    for (const { resource, id, state, inputs } of resources) {
+      const seen = await resource.diff(id, state as never, { ...inputs, ...later } as never);
+      assert.deepEqual({ changes: seen.changes, replaces: seen.replaces }, { changes: true, replaces: [] });
+      const { outs } = await resource.update(id, state as never, { ...inputs, ...later } as never);
+      assert.deepEqual(outs, { ...state, ...later });
+    }
+    assert(BigInt(await stores.etcd.revision()) > BigInt(before), "each operation is noted in the claim");
+    assert(await stores.etcd.accepts(prefix.username, prefix.password));
+  });
+
   const { etcd } = access;
   const widenings: Record<string, (admin: Etcd) => Promise<void>> = {
     "a role that was widened to everything": (admin) => admin.grantPrefix(prefix.username, "/"),
