@@ -86,7 +86,9 @@ export class Hold {
           const entry = await etcd.get(key);
           seen = entry && (JSON.parse(entry.value) as LockRecord);
           // An older run of the same stack is dead or a zombie: its lock is taken at once. Anybody else's lease has to run out.
-          const older = seen?.owner === runner.ledger && BigInt(seen.run) < BigInt(runner.epoch);
+          const ours = seen?.owner === runner.ledger;
+          if (seen && ours && BigInt(seen.run) > BigInt(runner.epoch)) throw new Superseded(logicalName);
+          const older = seen && ours && BigInt(seen.run) < BigInt(runner.epoch);
           if (entry && !older) return undefined;
           const free = entry ? when.unchanged(key, entry.modRevision) : when.absent(key);
           const taken = await etcd.txn(

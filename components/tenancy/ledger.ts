@@ -5,7 +5,7 @@ import { withTenant } from "./hold.ts";
 import type { Receipt } from "./receipt.ts";
 import { listClaims } from "./registry.ts";
 import { releaseHeld } from "./release.ts";
-import { closeRun, forgetLedger, ledgerIsOpen, openLedger } from "./run.ts";
+import { closeRun, forgetLedger, ledgerState, openLedger } from "./run.ts";
 
 /** Records a new ledger. @returns its id */
 export async function createLedger(stores: Stores): Promise<string> {
@@ -14,12 +14,12 @@ export async function createLedger(stores: Stores): Promise<string> {
   return ledger;
 }
 
-export { ledgerIsOpen };
+export { ledgerState };
 
 /** Closes the stack: nothing is created for it any more, every claim of its is released, its record goes last. */
 export async function deleteLedger(stores: Stores, ledger: string): Promise<Receipt[]> {
   const receipts: Receipt[] = [];
-  if (!(await ledgerIsOpen(stores, ledger)) && (await listClaims(stores.etcd, ledger)).length === 0) return receipts;
+  if (!(await ledgerState(stores, ledger)) && (await listClaims(stores.etcd, ledger)).length === 0) return receipts;
   const epoch = await closeRun(stores, ledger);
   for (const { logicalName } of await listClaims(stores.etcd, ledger)) {
     await withTenant(stores, { ledger, epoch }, logicalName, async (hold) => {

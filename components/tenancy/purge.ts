@@ -10,8 +10,18 @@ import { type KeyPage, walkKeys } from "./key-walk.ts";
 import { LeasePurge } from "./lease-purge.ts";
 import { NeighbourlyPace, type Pace } from "./pace.ts";
 
-/** Keys that are looked at at once: a few MiB. */
-const PAGE = 5_000;
+/** Keys that are looked at at once: about a MiB. */
+const PAGE = 2_000;
+
+/**
+ * Keys behind which a look at what is left begins anew: etcd keeps deleted keys until its next compaction, and goes
+ * through all of them in one go.
+ */
+const SLICE = 20_000;
+
+interface Slice extends Span {
+  keys: number;
+}
 
 /** Between two lines of progress, milliseconds. A purge that is over sooner tells nothing. */
 const PROGRESS_MS = 3_000;
@@ -34,12 +44,13 @@ export interface PurgeOptions {
 export interface Purged {
   /** Leases that hold keys outside the prefixes too, and stay: the id, and such a key. */
   kept: Array<{ lease: string; holds: string }>;
-  /** Keys that were written after the fence: somebody still can. */
+  /** Keys that were written after the fence, or were back when everything was looked at again: somebody still can. */
   late: number;
 }
 
 /**
- * Removes all keys below some prefixes, and the leases that they name. One pass: what is written behind it stays.
+ * Removes all keys below some prefixes, and the leases that they name. One pass: what is written behind it stays, and is
+ * told. With nothing late, the prefixes were empty when it ended.
  * Stops at once when the guard throws; made again, it goes on with what is left.
  */
 export async function purge({ etcd }: Stores, prefixes: readonly string[], options: PurgeOptions): Promise<Purged> {
@@ -50,6 +61,7 @@ export async function purge({ etcd }: Stores, prefixes: readonly string[], optio
   const meter = progressMeter(options);
   let late = 0;
   for (const span of spans) {
+    const slices: Slice[] = [{ ...span, keys: 0 }];
     for await (const page of walkKeys(etcd, span, () => Math.max(PAGE, pace.size), meter.expect)) {
       await leases.revokeNamedBy(page.keys);
       for (const part of parts(page, () => pace.size)) {
@@ -57,10 +69,22 @@ export async function purge({ etcd }: Stores, prefixes: readonly string[], optio
         meter.tick();
       }
       if (fencedAt !== undefined) late += writtenAfter(fencedAt, page);
+      slice(slices, page);
     }
+    for (const each of slices) late += (await etcd.page(each, 1))?.count ?? 1;
   }
   await leases.revokeEmptied();
   return { kept: leases.kept, late };
+}
+
+/** Adds a page to the last slice, or begins another one behind it. */
+function slice(slices: Slice[], { keys, span }: KeyPage): void {
+  const last = slices.at(-1);
+  if (!last) return;
+  last.keys += keys.length;
+  if (last.keys < SLICE) return;
+  slices.push({ from: span.end, end: last.end, keys: 0 });
+  last.end = span.end;
 }
 
 /** A page's span in parts of so many keys. */

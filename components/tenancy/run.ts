@@ -50,9 +50,10 @@ export async function openLedger(stores: Stores, ledger: string): Promise<void> 
   await stores.etcd.txn([when.absent(keys.stack(ledger))], [op.put(keys.stack(ledger), JSON.stringify(record), lease)]);
 }
 
-/** Whether a ledger is recorded. */
-export async function ledgerIsOpen(stores: Stores, ledger: string): Promise<boolean> {
-  return (await stores.etcd.get(keys.stack(ledger))) !== undefined;
+/** How a ledger is recorded; undefined when it is not. */
+export async function ledgerState({ etcd }: Stores, ledger: string): Promise<StackRecord["state"] | undefined> {
+  const entry = await etcd.get(keys.stack(ledger));
+  return entry && (JSON.parse(entry.value) as StackRecord).state;
 }
 
 /**
@@ -94,20 +95,19 @@ export const stillRunning = (ledger: string, epoch: string): Compare => when.unc
 
 async function begin(stores: Stores, ledger: string, purpose: "create" | "release" | "close"): Promise<Run> {
   const key = keys.stack(ledger);
-  for (;;) {
-    const entry = await stores.etcd.get(key);
-    const record = entry && (JSON.parse(entry.value) as StackRecord);
-    if (purpose === "create") requireOpen(ledger, record?.state);
-    // A release needs no record, only that none appears: a missing key's mod revision is 0.
-    if (purpose === "release" && !record) return { epoch: "0", state: undefined };
-    const state = purpose === "close" ? "closing" : (record?.state ?? "closing");
-    const next: StackRecord = { state, run: (record?.run ?? 0) + 1 };
-    const seen = entry ? when.unchanged(key, entry.modRevision) : when.absent(key);
-    const { succeeded, revision } = await stores.etcd.txn([seen], [op.put(key, JSON.stringify(next))]);
-    if (!succeeded) continue; // somebody wrote in between: look again
-    if (entry && entry.lease !== "0") await stores.etcd.revokeLease(entry.lease);
-    return { epoch: revision, state };
-  }
+  const entry = await stores.etcd.get(key);
+  const record = entry && (JSON.parse(entry.value) as StackRecord);
+  if (purpose === "create") requireOpen(ledger, record?.state);
+  // A release needs no record, only that none appears: a missing key's mod revision is 0.
+  if (purpose === "release" && !record) return { epoch: "0", state: undefined };
+  const state = purpose === "close" ? "closing" : (record?.state ?? "closing");
+  const next: StackRecord = { state, run: (record?.run ?? 0) + 1 };
+  const seen = entry ? when.unchanged(key, entry.modRevision) : when.absent(key);
+  const { succeeded, revision } = await stores.etcd.txn([seen], [op.put(key, JSON.stringify(next))]);
+  // Another run has begun since we looked. To look again would make us the newest, and we may be a killed run's process.
+  if (!succeeded) throw new Superseded(`ledger ${ledger}`);
+  if (entry && entry.lease !== "0") await stores.etcd.revokeLease(entry.lease);
+  return { epoch: revision, state };
 }
 
 function requireOpen(ledger: string, state: Run["state"]): void {

@@ -1,6 +1,7 @@
 /** Wire contract of `ringfence:EtcdPrefix`: its inputs and outputs are in state files in the field. */
 import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
+import { standing } from "../../tenancy/live-claim.ts";
 import { expectedPrefix, fencePrefix, type OpenPrefix, observePrefix, openPrefix } from "../../tenancy/prefix.ts";
 import { changed, checked, partInputs, storesOf } from "../wire.ts";
 
@@ -20,9 +21,12 @@ export const check = async (_olds: EtcdPrefixInputs, news: EtcdPrefixInputs) => 
 
 export async function diff(_id: string, olds: EtcdPrefixState, news: EtcdPrefixInputs): Promise<dynamic.DiffResult> {
   const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation"]);
-  const drift = replaces.length === 0 ? changed(olds, { ...expectedPrefix(olds) }, ["permissions", "roles"]) : [];
+  if (replaces.length > 0) return { changes: true, replaces, deleteBeforeReplace: true };
+  const drift = changed(olds, { ...expectedPrefix(olds) }, ["permissions", "roles"]);
   const updates = [...drift, ...changed(olds, news, ["stub"])];
-  return { changes: replaces.length + updates.length > 0, replaces, deleteBeforeReplace: true };
+  // A destroy was killed after it had fenced this part, and before Pulumi noted that.
+  const fenced = (await standing(await storesOf(olds), olds))?.made.etcd === false;
+  return { changes: updates.length > 0 || fenced, replaces, deleteBeforeReplace: true };
 }
 
 export async function create(inputs: EtcdPrefixInputs): Promise<dynamic.CreateResult> {

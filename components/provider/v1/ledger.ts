@@ -1,7 +1,7 @@
 /** Wire contract of `ringfence:Ledger`: its inputs and outputs are in state files in the field. */
 import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
-import { createLedger, deleteLedger, ledgerIsOpen } from "../../tenancy/ledger.ts";
+import { createLedger, deleteLedger, ledgerState } from "../../tenancy/ledger.ts";
 import { announce, changed, checked, STUB_VERSION, storesOf } from "../wire.ts";
 
 export { configure } from "../wire.ts";
@@ -15,8 +15,10 @@ const schema = z.object({ platform: z.string().min(1), stub: z.number().default(
 
 export const check = async (_olds: LedgerInputs, news: LedgerInputs) => checked(schema, news);
 
-export async function diff(_id: string, olds: LedgerInputs, news: LedgerInputs): Promise<dynamic.DiffResult> {
+export async function diff(id: string, olds: LedgerInputs, news: LedgerInputs): Promise<dynamic.DiffResult> {
   const replaces = changed(olds, news, ["platform"]);
+  // A destroy was killed in its last step: nothing is created for this ledger any more, so another one takes its place.
+  if (replaces.length === 0 && (await ledgerState(await storesOf(olds), id)) === "closing") replaces.push("platform");
   return {
     changes: replaces.length > 0 || changed(olds, news, ["stub"]).length > 0,
     replaces,
@@ -29,8 +31,8 @@ export async function create(inputs: LedgerInputs): Promise<dynamic.CreateResult
 }
 
 export async function read(id: string, props: LedgerInputs): Promise<dynamic.ReadResult> {
-  const open = await ledgerIsOpen(await storesOf(props), id);
-  return open ? { id, props, inputs: props } : { id: "", props: {} };
+  const recorded = await ledgerState(await storesOf(props), id);
+  return recorded ? { id, props, inputs: props } : { id: "", props: {} };
 }
 
 export async function update(_id: string, _olds: LedgerInputs, news: LedgerInputs): Promise<dynamic.UpdateResult> {

@@ -3,6 +3,7 @@ import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
 import { jetStreamSpec } from "../../plan/spec.ts";
 import { expectedAccount, fenceAccount, type OpenAccount, observeAccount, openAccount } from "../../tenancy/account.ts";
+import { standing } from "../../tenancy/live-claim.ts";
 import { changed, checked, known, partInputs, storesOf } from "../wire.ts";
 
 export { configure } from "../wire.ts";
@@ -37,6 +38,7 @@ export const check = async (_olds: NatsAccountInputs, news: NatsAccountInputs) =
 
 export async function diff(_id: string, olds: NatsAccountState, news: NatsAccountInputs): Promise<dynamic.DiffResult> {
   const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation"]);
+  if (replaces.length > 0) return { changes: true, replaces, deleteBeforeReplace: true };
   const drift = changed(olds, { ...expectedAccount(news.jetStream) }, [
     "limits",
     "revocations",
@@ -45,7 +47,9 @@ export async function diff(_id: string, olds: NatsAccountState, news: NatsAccoun
     "others",
   ]);
   const updates = [...drift, ...changed(olds, news, ["users", "jetStream", "stub"])];
-  return { changes: replaces.length + updates.length > 0, replaces, deleteBeforeReplace: true };
+  // A destroy was killed after it had fenced this part, and before Pulumi noted that.
+  const fenced = (await standing(await storesOf(olds), olds))?.made.nats === false;
+  return { changes: updates.length > 0 || fenced, replaces, deleteBeforeReplace: true };
 }
 
 export async function create(inputs: NatsAccountInputs): Promise<dynamic.CreateResult> {
