@@ -1,6 +1,8 @@
 import type { ReportViolation, StackValidationPolicy } from "@pulumi/policy";
 import { logicalNameProblem, overlap, prefixProblem } from "../components/plan/names.ts";
-import { ETCD_PREFIX, type Known, ofType, type Placed, placed, TENANT_CLAIM } from "./resources.ts";
+import { ETCD_PREFIX, type Known, ofType, type Placed, placed, TENANT_CLAIM } from "./stack/ringfence.ts";
+import { schemaOf } from "./stack/settings.ts";
+import { tell } from "./stack/verdict.ts";
 
 /**
  * No tenant's logical name or etcd prefix may lie within another's on the same platform, nor hold the root or a reserved
@@ -8,6 +10,7 @@ import { ETCD_PREFIX, type Known, ofType, type Placed, placed, TENANT_CLAIM } fr
  */
 export const noOverlappingTenants: StackValidationPolicy = {
   name: "no-overlapping-tenants",
+  displayName: "No overlapping tenants",
   description:
     "No two tenants' logical names or etcd prefixes overlap; root, reserved and slash-less ones are refused.",
   enforcementLevel: "mandatory",
@@ -15,6 +18,7 @@ export const noOverlappingTenants: StackValidationPolicy = {
   remediationSteps:
     "Give each pipeline a realm and name of its own, neither of which holds another's, and leave prefixes to Ringfence: " +
     "every EtcdPrefix takes the prefix and generation of its own TenantClaim.",
+  configSchema: schemaOf({}),
   validateStack: ({ resources }, report) => {
     const claims = ofType(resources, TENANT_CLAIM, PROPERTIES);
     const grants = ofType(resources, ETCD_PREFIX, PROPERTIES);
@@ -40,11 +44,23 @@ interface Holding {
 function refuseUnfit({ name, urn, logicalName, prefix }: Known<Property>, report: ReportViolation): void {
   const nameProblem = logicalName === undefined ? undefined : logicalNameProblem(logicalName);
   if (nameProblem) {
-    report(`${name}.logicalName: '${logicalName}' ${nameProblem}; name the tenant '<realm>/<pipeline>'.`, urn);
+    const problem = `'${logicalName}' ${nameProblem}`;
+    tell(report, {
+      resource: { name, urn },
+      path: ["logicalName"],
+      problem,
+      fix: "name the tenant '<realm>/<pipeline>'",
+    });
   }
   const pathProblem = prefix === undefined ? undefined : prefixProblem(prefix);
   if (pathProblem) {
-    report(`${name}.prefix: '${prefix}' ${pathProblem}; use the prefix that the tenant's claim hands out.`, urn);
+    const problem = `'${prefix}' ${pathProblem}`;
+    tell(report, {
+      resource: { name, urn },
+      path: ["prefix"],
+      problem,
+      fix: "use the prefix that the tenant's claim hands out",
+    });
   }
 }
 
@@ -63,11 +79,12 @@ const prefixes = (parts: Holding["part"][]): Holding[] =>
 function refuseOverlaps(holdings: Holding[], report: ReportViolation): void {
   for (const [platform, neighbours] of Map.groupBy(holdings, ({ part }) => part.platform)) {
     for (const [{ part, property }, outer] of overlaps(neighbours)) {
-      report(
-        `${part.name}.${property}: '${part[property]}' overlaps '${outer.part[property]}' of '${outer.part.name}' ` +
-          `on platform '${platform}'; give one of the two tenants another ${property === "prefix" ? "prefix" : "realm or name"}.`,
-        part.urn,
-      );
+      tell(report, {
+        resource: part,
+        path: [property],
+        problem: `'${part[property]}' overlaps '${outer.part[property]}' of '${outer.part.name}' on platform '${platform}'`,
+        fix: `give one of the two tenants another ${property === "prefix" ? "prefix" : "realm or name"}`,
+      });
     }
   }
 }
@@ -99,10 +116,11 @@ function refuseStray(grants: Holding["part"][], claims: Holding["part"][], repor
       [claim, ...twins].every((own) => grant[one] !== undefined && own[one] !== undefined && grant[one] !== own[one]),
     );
     if (!property) continue;
-    report(
-      `${grant.name}.${property}: '${grant[property]}' is not '${claim[property]}', which '${claim.name}' claims for ` +
-        `${grant.tenant}; take the ${property} from the claim.`,
-      grant.urn,
-    );
+    tell(report, {
+      resource: grant,
+      path: [property],
+      problem: `'${grant[property]}' is not '${claim[property]}', which '${claim.name}' claims for ${grant.tenant}`,
+      fix: `take the ${property} from the claim`,
+    });
   }
 }

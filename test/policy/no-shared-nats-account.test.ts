@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
 import type { PolicyResource } from "@pulumi/policy";
 import fc from "fast-check";
+import { GENERATION_LABEL, PIPELINE_LABEL } from "../../components/plan/labels.ts";
 import { noSharedNatsAccount as policy } from "../../policy/no-shared-nats-account.ts";
-import { NATS_ACCOUNT } from "../../policy/resources.ts";
-import { resource, UNKNOWN, verdicts } from "./stack.ts";
+import { NATS_ACCOUNT } from "../../policy/stack/ringfence.ts";
+import { natsCreds } from "./creds.ts";
+import { deployment, env, fromSecret, object, secret } from "./sketches.ts";
+import { type Props, resource, told, UNKNOWN, verdicts } from "./stack.ts";
 
 const account = (name: string, props: Record<string, unknown>) =>
   resource(NATS_ACCOUNT, name, { platform: "dev", ...props });
@@ -147,5 +150,98 @@ describe("policy no-shared-nats-account", () => {
         );
       }),
     );
+  });
+});
+
+describe("policy no-shared-nats-account, in the cluster", () => {
+  const A = key("A");
+  const creds = (namespace: string, text: string) => secret({ "nats.creds": text }, { namespace });
+  const client = (name: string, namespace: string, variables: Props, labels: Props = {}) =>
+    deployment({
+      name,
+      namespace,
+      labels,
+      container: { env: env({ NATS_SERVER: "tls://nats.platform.svc:4222", ...variables }) },
+    });
+
+  it("knows an account by the JWT in a Secret, plain or base64, signed by the account or by a key of its", () => {
+    const base64 = object({
+      apiVersion: "v1",
+      kind: "Secret",
+      metadata: { name: "creds", namespace: "b" },
+      data: { "nats.creds": Buffer.from(natsCreds(A, "worker", key("S"))).toString("base64") },
+    });
+    assert.deepEqual(told(policy, [creds("a", natsCreds(A)), base64]).length, 1);
+    assert.deepEqual(told(policy, [creds("a", natsCreds(A)), creds("b", natsCreds(key("B")))]), []);
+  });
+
+  it("knows the tenant whose account it is, and lets the tenant's own Secrets be", () => {
+    const account = {
+      type: NATS_ACCOUNT,
+      name: "chat-nats",
+      props: { platform: "prod", logicalName: "acme/chat", account: A },
+    };
+    const own = secret(
+      { "nats.creds": natsCreds(A) },
+      { namespace: "chat-01234567", labels: { [PIPELINE_LABEL]: "chat" } },
+    );
+    assert.deepEqual(told(policy, [account, own]), []);
+    assert.match(
+      told(policy, [account, own, creds("other", natsCreds(A))]).join(),
+      /^other\/creds\..* for namespace 'other'/,
+    );
+    const labels = { [PIPELINE_LABEL]: "other", [GENERATION_LABEL]: "0".repeat(24) };
+    const known = secret({ "nats.creds": natsCreds(A) }, { namespace: "other-00000000", labels });
+    assert.match(
+      told(policy, [account, known]).join(),
+      /^other-00000000\/creds/,
+      "though more is known of it than of its owner",
+    );
+    assert.equal(
+      told(policy, [account, creds("chat-0123456789", natsCreds(A))]).length,
+      1,
+      "nine characters, not eight",
+    );
+  });
+
+  it("refuses one user for two pipelines, on one server", () => {
+    const user = { NATS_AUTH_USERNAME: "worker" };
+    assert.deepEqual(told(policy, [client("x", "a", user), client("y", "a", user)]), []);
+    assert.match(
+      told(policy, [client("x", "a", user), client("x", "b", user)]).join(),
+      /^b\/x\..*holds the NATS user 'worker'/,
+    );
+    assert.deepEqual(
+      told(policy, [client("x", "a", user), client("x", "b", { ...user, NATS_SERVER: "tls://other:4222" })]),
+      [],
+    );
+  });
+
+  it("refuses one creds Secret for two pipelines of a namespace", () => {
+    const mounts = (pipeline: string) =>
+      deployment({
+        name: pipeline,
+        namespace: "shared",
+        labels: { [PIPELINE_LABEL]: pipeline },
+        pod: { volumes: [{ name: "nats", secret: { secretName: "nats-creds" } }] },
+      });
+    assert.deepEqual(told(policy, [mounts("chat"), { ...mounts("chat"), name: "second" }]), []);
+    assert.equal(told(policy, [mounts("chat"), mounts("summarize")]).length, 1);
+    const refers = { NATS_AUTH_PASSWORD: fromSecret("nats-creds", "password") };
+    assert.equal(told(policy, [mounts("chat"), client("x", "shared", refers, { [PIPELINE_LABEL]: "x" })]).length, 1);
+  });
+
+  it("refuses the admin's users and the system account, as config names them", () => {
+    assert.match(told(policy, [client("x", "a", { NATS_AUTH_USERNAME: "sys" })]).join(), /'sys', which is the admin's/);
+    assert.deepEqual(told(policy, [client("x", "a", { NATS_AUTH_USERNAME: "sys" })], { systemUsers: ["root"] }), []);
+    assert.match(
+      told(policy, [creds("a", natsCreds(A))], { systemAccounts: [A] }).join(),
+      /which is of the system account; give the pipeline a user of its own account/,
+    );
+  });
+
+  it("prints no seed and no JWT", () => {
+    const found = told(policy, [creds("a", natsCreds(A)), creds("b", natsCreds(A))]).join();
+    assert.doesNotMatch(found, /eyJ|SU[A-Z2-7]{20}/);
   });
 });

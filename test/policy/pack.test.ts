@@ -5,8 +5,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { AnalyzerClient } from "@pulumi/pulumi/proto/analyzer_grpc_pb.js";
 import type { AnalyzerInfo } from "@pulumi/pulumi/proto/analyzer_pb.js";
-import { noOverlappingTenants } from "../../policy/no-overlapping-tenants.ts";
-import { noSharedNatsAccount } from "../../policy/no-shared-nats-account.ts";
+import { policies } from "../../policy/policies.ts";
 
 const PACK = fileURLToPath(new URL("../../policy", import.meta.url));
 const require = createRequire(import.meta.url);
@@ -37,8 +36,8 @@ async function withPack<T>(use: (client: AnalyzerClient) => Promise<T>): Promise
 }
 
 describe("policy pack", () => {
-  it("starts as Pulumi starts it, and serves every policy as mandatory and critical", async function () {
-    this.timeout(20_000);
+  it("starts as Pulumi starts it, and serves every policy with its level, its severity and its parameters", async function () {
+    this.timeout(60_000);
     const { Empty } = ofPulumi("google-protobuf/google/protobuf/empty_pb.js");
     const info = await withPack(
       (client) =>
@@ -47,15 +46,32 @@ describe("policy pack", () => {
         }),
     );
     assert.equal(info.name, "ringfence");
-    assert.deepEqual(
-      info.policiesList.map(({ name, description }) => ({ name, description })),
-      [noOverlappingTenants, noSharedNatsAccount].map(({ name, description }) => ({ name, description })),
-    );
     const { EnforcementLevel, PolicySeverity, PolicyType } = require("@pulumi/pulumi/proto/analyzer_pb.js");
-    for (const policy of info.policiesList) {
-      assert.equal(policy.policyType, PolicyType.POLICY_TYPE_STACK);
-      assert.equal(policy.enforcementlevel, EnforcementLevel.MANDATORY);
-      assert.equal(policy.severity, PolicySeverity.POLICY_SEVERITY_CRITICAL);
-    }
+    assert.deepEqual(
+      info.policiesList.map(({ name, description, enforcementlevel, severity, policyType }) => ({
+        name,
+        description,
+        enforcementlevel,
+        severity,
+        policyType,
+      })),
+      policies.map(({ name, description, enforcementLevel, severity }) => ({
+        name,
+        description,
+        enforcementlevel: EnforcementLevel[enforcementLevel?.toUpperCase() ?? ""],
+        severity: PolicySeverity[`POLICY_SEVERITY_${severity?.toUpperCase()}`],
+        policyType: PolicyType.POLICY_TYPE_STACK,
+      })),
+    );
+    const served = info.policiesList.map(({ name, configschema }) => [
+      name,
+      ((configschema?.properties as { fieldsMap?: unknown[] } | undefined)?.fieldsMap ?? []).length > 0,
+    ]);
+    assert.deepEqual(
+      served.flatMap(([name, has]) => (has ? [name] : [])),
+      policies.flatMap(({ name, configSchema }) =>
+        Object.keys(configSchema?.properties ?? {}).length > 0 ? [name] : [],
+      ),
+    );
   });
 });
