@@ -9,6 +9,7 @@ import { type TenantRef, withClaim } from "./live-claim.ts";
 import {
   type Claim,
   claimOf,
+  dynamoHolder,
   EXTERNAL,
   type HeldClaim,
   holder,
@@ -134,9 +135,15 @@ export async function putClaim(
   const key = keys.claim(logicalName);
   const slotKey = keys.slot(generation);
   // Dynamo's layouts keep namespaces apart, so theirs is a compare of names.
-  const single = [...ancestors(logicalName).map(keys.claim), ...dynamo.map(keys.dynamo)];
+  const names = ancestors(logicalName).map(keys.claim);
+  const reservations = await Promise.all(
+    dynamo.map(async (namespace) => {
+      const { held, revision } = await dynamoHolder(stores.etcd, namespace);
+      return held ? when.absent(keys.dynamo(namespace)) : when.unchanged(keys.dynamo(namespace), revision);
+    }),
+  );
   const { succeeded, revision, read } = await hold.txn(
-    [...single.map(when.absent), when.noneBelow(key), ...(slot ? [when.unchanged(slotKey, slot)] : [])],
+    [...names.map(when.absent), when.noneBelow(key), ...reservations, ...(slot ? [when.unchanged(slotKey, slot)] : [])],
     [
       op.put(key, JSON.stringify(claim)),
       ...dynamo.map((namespace) => op.put(keys.dynamo(namespace), logicalName)),
@@ -145,7 +152,7 @@ export async function putClaim(
       ...(slot ? [op.remove(slotKey)] : []),
     ],
     // The same keys are read in the same transaction, so a refusal always knows the holder.
-    [...single.map((other) => op.get(other)), op.list(key, 1)],
+    [...names.map(op.get), op.list(key, 1), ...dynamo.map((namespace) => op.get(keys.dynamo(namespace)))],
   );
   if (succeeded) return { logicalName, claim, modRevision: revision };
   const inTheWay = read.flat()[0];

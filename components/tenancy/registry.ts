@@ -160,6 +160,17 @@ export async function readClaim(etcd: Etcd, logicalName: string): Promise<HeldCl
   return entry && claimOf(entry);
 }
 
+/** Whose a Dynamo namespace is. A reservation whose claim was lost is nobody's, and may be written over while it is unchanged. */
+export async function dynamoHolder(
+  etcd: Etcd,
+  namespace: string,
+): Promise<{ revision: string; held: HeldClaim | undefined }> {
+  const entry = await etcd.get(keys.dynamo(namespace));
+  const held = entry && (await readClaim(etcd, entry.value));
+  const holds = held?.claim.dynamo.includes(namespace);
+  return { revision: entry?.modRevision ?? "0", held: holds ? held : undefined };
+}
+
 /** All claims, or those of one owner. */
 export async function listClaims(etcd: Etcd, owner?: string): Promise<HeldClaim[]> {
   const claims = (await etcd.list(CLAIMS)).map(claimOf);

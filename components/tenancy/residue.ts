@@ -5,7 +5,7 @@ import type { Stores } from "./access.ts";
 import { ourAccounts } from "./account.ts";
 import { type DynamoKeys, findDynamo } from "./dynamo.ts";
 import { listGraves } from "./graves.ts";
-import { type Claim, intents, keys, listClaims } from "./registry.ts";
+import { type Claim, dynamoHolder, intents, keys, listClaims } from "./registry.ts";
 
 /** A generation of the name whose claim was lost. */
 export interface LostGeneration {
@@ -84,7 +84,7 @@ export const isResidue = ({ generations, dynamo }: Residue): boolean => generati
 
 /** Keys that another claim accounts for are nobody's residue. */
 async function unclaimed({ etcd }: Stores, dynamoNamespace: string): Promise<string[]> {
-  return (await etcd.get(keys.dynamo(dynamoNamespace))) ? [] : [dynamoNamespace];
+  return (await dynamoHolder(etcd, dynamoNamespace)).held ? [] : [dynamoNamespace];
 }
 
 /** What a claim has to name so that its release removes lost generations; Dynamo's keys go with the first of them. */

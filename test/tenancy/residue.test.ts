@@ -148,6 +148,17 @@ describe("residue of a name", function () {
     await destroyed(claimed);
   });
 
+  it("is found as well when a claim that had adopted it was lost", async () => {
+    await dynamoKeys();
+    const claimed = await claim({ onResidue: "adopt" });
+    await stores.etcd.txn([], [op.remove(keys.claim(name))]);
+    await assert.rejects(claim(), /generation .* with 0 keys .*3 keys at etcd's root/);
+    const again = await claim({ onResidue: "adopt" });
+    assert.equal(again.generation, claimed.generation);
+    assert.deepEqual((await readClaim(stores.etcd, name))?.claim.dynamo, [`chat-${realm}`]);
+    await destroyed(again);
+  });
+
   it("is not taken over when there are several generations of it", async () => {
     await lostNamespace();
     await lostAccount();
