@@ -34,8 +34,8 @@ export interface Span {
 export const spanOf = (prefix: string): Span => ({ from: bytes(prefix), end: rangeEnd(prefix) });
 
 /** The end of the range of all keys that begin with `prefix`, as etcd wants it. */
-export function rangeEnd(prefix: string): Buffer {
-  const end = bytes(prefix);
+export function rangeEnd(prefix: string | Buffer): Buffer {
+  const end = Buffer.from(prefix as string, "utf8");
   for (let i = end.length - 1; i >= 0; i--) {
     const byte = end[i] as number;
     if (byte < 0xff) {

@@ -71,6 +71,8 @@ export class Etcd {
       auth: { username: access.username, password: access.password },
       defaultCallOptions: ({ isStream }) => (isStream ? {} : { deadline: Date.now() + CALL_DEADLINE_MS }),
       faultHandling: { host: () => noop, global: noop },
+      // By default it would try to connect again after up to two minutes; whoever restarts an etcd waits seconds.
+      grpcOptions: { "grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1_000 },
     });
   }
 
@@ -314,18 +316,21 @@ export class Etcd {
   }
 
   /**
-   * One call with its deadline. Every change of a user or role makes etcd fail whatever is in flight, of all users,
+   * One call with its deadline. Without a connection nothing was sent: it is made again for as long as a restart takes.
+   * Every change of a user or role makes etcd fail whatever is in flight, of all users,
    * before it is applied ("revision of auth store is old"), and drops tokens: such a call is made again.
    */
   async #call<T>(call: (client: Etcd3) => Promise<T>): Promise<T> {
-    const end = Date.now() + AUTH_RETRY_MS;
+    const begun = Date.now();
+    const end = begun + AUTH_RETRY_MS;
     for (;;) {
       try {
         return await call(this.#client);
       } catch (error) {
         const { message } = error as Error;
         const churn = error instanceof EtcdInvalidAuthTokenError || message.includes("revision of auth store is old");
-        if (!churn || Date.now() > end) throw this.#explain(error as Error);
+        const again = churn ? Date.now() < end : notSent(message) && Date.now() < begun + CALL_DEADLINE_MS;
+        if (!again) throw this.#explain(error as Error);
         await new Promise((resolve) => setTimeout(resolve, 10 + Math.random() * 90));
       }
     }
@@ -347,7 +352,7 @@ export class Etcd {
       );
     }
     // Without a connection nothing was sent; with one that broke, or a deadline, the call may have happened.
-    const refused = /ECONNREFUSED|No connection established|Name resolution failed/.test(message);
+    const refused = notSent(message);
     if (refused || NO_ANSWER.some((kind) => cause instanceof kind)) {
       const advice = "start it, or correct the endpoints in the platform's access";
       return new StoreError(`${this.label} does not answer (${message}): ${advice}`, {
@@ -359,6 +364,9 @@ export class Etcd {
     return new StoreError(`${this.label}: ${message}`, { cause });
   }
 }
+
+const notSent = (message: string): boolean =>
+  /ECONNREFUSED|No connection established|Name resolution failed/.test(message);
 
 const prefixPermission = (prefix: string): IPermission => ({
   permType: "Readwrite",
