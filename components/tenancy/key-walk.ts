@@ -105,7 +105,7 @@ function densityOf(keys: KeyHead[], wanted: number): Density | undefined {
 /** Where a stretch may end that holds `2^bits` times what a page should. */
 function guessEnd(position: Buffer, end: Buffer, bits: bigint, density: Density | undefined): Buffer {
   const inStem = density?.stem.equals(position.subarray(0, density.stem.length));
-  const likely = inStem && keyOf(numberOf(position, density) + (density.distance << bits), density);
+  const likely = density && inStem && keyOf(numberOf(position, density) + (density.distance << bits), density);
   // Where nothing is known the next few places are tried, as far as a key of this length can tell them apart.
   const bytes = { stem: Buffer.of(), digits: BYTES, width: position.length };
   const next = likely && likely.compare(position) > 0 ? likely : keyOf(numberOf(position, bytes) + (1n << bits), bytes);

@@ -5,19 +5,19 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** Keys in the first removal, and the bounds of the later ones. */
-const FIRST = 500;
+const FIRST = 300;
 const LEAST = 100;
-const MOST = 20_000;
+const MOST = 5_000;
 
 /** Keys that are added to a size that neighbours did not notice. */
-const STEP = 250;
+const STEP = 50;
 
-/** A neighbour's read beside a removal may take this many times the slowest idle one, and this long in any case, milliseconds. */
-const PATIENCE = 2;
-const UNNOTICED_MS = 8;
+/** The slowest read beside a removal may take this many times an idle one, and this long in any case, milliseconds. */
+const PATIENCE = 3;
+const UNNOTICED_MS = 4;
 
-/** Idle reads that the slowest is taken of, and after how many removals it is taken anew: others' load comes and goes. */
-const SAMPLES = 20;
+/** Idle reads for a median, and after how many removals it is taken anew: others' load comes and goes. */
+const SAMPLES = 15;
 const LASTING = 40;
 
 export interface Pace {
@@ -28,8 +28,8 @@ export interface Pace {
 }
 
 /**
- * Reads as a neighbour would, for as long as a removal takes. While the slowest of these reads is about as fast as the
- * slowest idle one, the size grows; else it is halved, and etcd gets a rest.
+ * Reads as a neighbour would, for as long as a removal takes. While the slowest of these reads is not much slower than an
+ * idle one, the size grows; else it is halved, and etcd gets a rest.
  * @param read has to wait for what etcd is about to apply
  */
 export class NeighbourlyPace implements Pace {
@@ -49,13 +49,13 @@ export class NeighbourlyPace implements Pace {
   async removing<T>(removal: () => Promise<T>): Promise<T> {
     // Most purges have one removal, from which there is nothing to learn.
     if (this.#removals++ === 0) return removal();
-    if (this.#removals % LASTING === 2)
-      this.#limitMs = Math.max(UNNOTICED_MS, PATIENCE * (await this.#slowest((reads) => reads < SAMPLES)));
+    if (this.#removals % LASTING === 2) await this.#learnIdle();
     let removing = true;
     const removed = removal().finally(() => {
       removing = false;
     });
-    const [result, slowest] = await Promise.all([removed, this.#slowest(() => removing)]);
+    const [result, times] = await Promise.all([removed, this.#times(() => removing)]);
+    const slowest = Math.max(...times);
     if (slowest <= this.#limitMs) {
       this.#size = Math.min(MOST, this.#size + STEP);
     } else {
@@ -65,14 +65,19 @@ export class NeighbourlyPace implements Pace {
     return result;
   }
 
+  async #learnIdle(): Promise<void> {
+    const times = (await this.#times((reads) => reads < SAMPLES)).sort((a, b) => a - b);
+    this.#limitMs = Math.max(UNNOTICED_MS, PATIENCE * (times[SAMPLES >> 1] as number));
+  }
+
   /** Of the reads made one after the other while there are to be more, milliseconds. */
-  async #slowest(more: (reads: number) => boolean): Promise<number> {
-    let slowest = 0;
-    for (let reads = 0; more(reads); reads++) {
+  async #times(more: (reads: number) => boolean): Promise<number[]> {
+    const times: number[] = [];
+    while (more(times.length)) {
       const begun = performance.now();
       await this.#read();
-      slowest = Math.max(slowest, performance.now() - begun);
+      times.push(performance.now() - begun);
     }
-    return slowest;
+    return times;
   }
 }

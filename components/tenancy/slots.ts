@@ -88,10 +88,9 @@ async function listSlots({ etcd }: Stores) {
 async function makeBatch(stores: Stores, hold: Hold): Promise<void> {
   const { etcd } = stores;
   const slots = await listSlots(stores);
-  for (const { generation, record, modRevision } of slots) {
-    // Its maker was killed, and a call of that one may be on its way yet.
-    if (record.state === "making") await buryUnfinished(hold, generation, modRevision);
-  }
+  // Their maker was killed: what is there of them goes, and what a call of that one may bring yet, with the grave.
+  const unfinished = slots.filter(({ record }) => record.state === "making");
+  for (const { generation, modRevision } of unfinished) await buryUnfinished(hold, generation, modRevision);
   const roles = slots.flatMap(({ record }) => (record.state === "burnt" ? [record.role] : [])).slice(0, DROPPED);
   const dropped = slots.filter(({ record }) => record.state === "burnt" && roles.includes(record.role));
   const fresh = Array.from({ length: BATCH }, () => ({
@@ -107,6 +106,10 @@ async function makeBatch(stores: Stores, hold: Hold): Promise<void> {
   await hold.txn([], put("making"));
   await together(hold, [
     ...roles.map((role) => () => etcd.deleteRole(role)),
+    ...unfinished.flatMap(({ generation }) => [
+      () => etcd.deleteUser(userName(generation)),
+      () => etcd.deleteRole(userName(generation)),
+    ]),
     ...fresh.map(
       ({ generation }) =>
         () =>

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -101,6 +101,8 @@ export class OwnEtcd {
   /** Stops the process where it is, as a machine does that swaps or has lost its disk. */
   hang(): void {
     this.#process?.kill("SIGSTOP");
+    // The signal is sent, and a busy machine takes its time: until then a request may still be answered.
+    while (!/^\d+ \(.*\) T /.test(readFileSync(`/proc/${this.#process?.pid}/stat`, "utf8")));
   }
 
   resume(): void {
