@@ -33,10 +33,7 @@ describe("the commands", function () {
     const { stdout } = await run(0, "npm", "start");
     const table = stdout.slice(stdout.indexOf("PIPELINE "));
     assert.match(table, /^PIPELINE +PHASE +NAMESPACE +ETCD PREFIX +NATS ACCOUNT +GPUS +VERTICES READY\/WANTED\n/);
-    assert.match(
-      table,
-      /^chat +Running +chat-\w{8} +\/ringfence\/tenants\/dev\/chat\/\w+\/ +A\w{55} +6 +decode 4\/4, /m,
-    );
+    assert.match(table, /^chat +Running +chat-\w{8} +\/ringfence\/tenants\/\w{24}\/ +A\w{55} +6 +decode 4\/4, /m);
     assert.match(table, /^summarize +Running .* 4 +frontend 1\/1, worker 2\/2$/m);
   });
 
@@ -71,7 +68,9 @@ describe("the commands", function () {
 
   it("ringfence audit finds what no claim accounts for, and ends with 3", async () => {
     assert.match((await ringfence(0, "audit")).stdout, /2 tenants, residue 0$/m);
-    const orphan = { user: "dev.lost.0123456789abcdef01234567", key: "/ringfence/tenants/dev/lost/0123/x" };
+    const generation = "0123456789abcdef01234567";
+    const prefix = `/ringfence/tenants/${generation}/`;
+    const orphan = { user: `ringfence.${generation}`, key: `${prefix}x` };
     const admin = await adminEnv();
     await etcdctl(admin, "user", "add", orphan.user, "--no-password");
     await etcdctl(admin, "put", orphan.key, "x");
@@ -79,7 +78,7 @@ describe("the commands", function () {
     assert.deepEqual(
       findings.map(({ kind, name }: { kind: string; name: string }) => [kind, name]),
       [
-        ["key", orphan.key],
+        ["keys", prefix],
         ["user", orphan.user],
       ],
     );

@@ -14,7 +14,8 @@ import { assertUntouched, chat, findings, OwnPlatform, Project, ROOT, STACK, sna
 const moments: Record<string, (stores: Stores) => Promise<boolean>> = {
   "the ledger is recorded": async ({ etcd }) => (await etcd.list(keys.stacks)).length > 0,
   "the name is claimed": async ({ etcd }) => (await listClaims(etcd)).length > 0,
-  "the etcd user exists": async ({ etcd }) => (await etcd.users()).length > 1,
+  "slots are being made": async ({ etcd }) => (await etcd.users()).length > 1,
+  "the etcd user is handed out": async ({ etcd }) => (await listClaims(etcd)).some(({ claim }) => claim.made.etcd),
   "the namespace exists": async (stores) => (await (await stores.kubernetes()).namespaces(OWNER_LABEL)).length > 0,
 };
 
@@ -80,7 +81,11 @@ describe("a killed pulumi", function () {
 
   it("is carried on from when it was killed in the middle of a destroy", async () => {
     const destroy = project.pulumiSpawn("destroy", "--yes", "--skip-preview");
-    await killAt(destroy, "the etcd user is gone", async ({ etcd }) => (await etcd.users()).length === 1);
+    const fenced = async ({ etcd }: Stores) => {
+      const users = await etcd.users();
+      return (await listClaims(etcd)).every(({ claim }) => !users.includes(claim.intents.username));
+    };
+    await killAt(destroy, "the etcd user is gone", fenced);
     await project.ringfence(0, "destroy");
     await assertUntouched(platform.env, outside);
   });
