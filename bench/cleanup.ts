@@ -1,5 +1,5 @@
 /**
- * `npm run bench:cleanup [-- KEYS …]`: a prefix with many keys is emptied while a neighbour writes at a steady rate.
+ * `npm run bench:cleanup [-- KEYS … --rounds N]`: a prefix with many keys is emptied while a neighbour writes at a steady rate.
  * The purge at its own pace and at fixed ones, against `etcdctl del --prefix` and against removing key by key.
  */
 import { parseArgs } from "node:util";
@@ -7,12 +7,15 @@ import { curveChart, type Point } from "./chart.ts";
 import { type Trial, trial, type Way } from "./cleanup-trial.ts";
 import { machine, percentile, rounded, saveResults } from "./statistics.ts";
 
-const { positionals } = parseArgs({ allowPositionals: true });
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { rounds: { type: "string", default: "3" } },
+});
+/** One trial of each way after the other, so that a drift of the machine's speed hits all. */
+const ROUNDS = Number(values.rounds);
 const AMOUNTS = positionals.length > 0 ? positionals.map(Number) : [200_000, 1_000_000];
 /** Keys of a removal, for the curve. */
 const SIZES = [100, 300, 1_000, 3_000, 10_000, 20_000];
-/** One trial of each way after the other, so that a drift of the machine's speed hits all. Few keys are over soon: more trials. */
-const roundsOf = (keys: number) => (keys < 500_000 ? 3 : 1);
 
 const ways: Record<string, Way> = {
   "etcdctl del --prefix": "etcdctl del --prefix",
@@ -30,24 +33,31 @@ interface Figures {
   seconds: number;
   neighbourMs: { p50: number; p99: number };
   puts: number;
+  failedPuts: number;
 }
 
 const before = machine();
 const amounts: Record<string, ReturnType<typeof compare>> = {};
-for (const keys of AMOUNTS) amounts[keys] = compare(keys, await trials(keys));
-const memory = Object.values(amounts).map(({ memoryMiB }) => memoryMiB);
-const result = {
-  adaptive: Object.fromEntries(Object.entries(amounts).map(([keys, { adaptive }]) => [keys, adaptive])),
-  memoryRatio: rounded(Math.max(...memory) / Math.min(...memory)),
-  amounts,
-  machine: before,
-};
-saveResults("cleanup", result, picture());
-console.log(JSON.stringify(result, null, 2));
+for (const keys of AMOUNTS) {
+  amounts[keys] = compare(keys, await trials(keys));
+  save();
+}
+
+function save(): void {
+  const memory = Object.values(amounts).map(({ memoryMiB }) => memoryMiB);
+  const result = {
+    adaptive: Object.fromEntries(Object.entries(amounts).map(([keys, { adaptive }]) => [keys, adaptive])),
+    memoryRatio: rounded(Math.max(...memory) / Math.min(...memory)),
+    amounts,
+    machine: before,
+  };
+  saveResults("cleanup", result, picture());
+  console.log(JSON.stringify(result, null, 2));
+}
 
 async function trials(keys: number): Promise<Record<string, Trial[]>> {
   const made: Record<string, Trial[]> = {};
-  for (let round = 1; round <= roundsOf(keys); round++) {
+  for (let round = 1; round <= ROUNDS; round++) {
     for (const [name, way] of Object.entries(ways)) {
       const done = await trial(way, keys);
       made[name] = [...(made[name] ?? []), done];
@@ -79,6 +89,7 @@ function compare(keys: number, made: Record<string, Trial[]>) {
       seconds: rounded(seconds(name)),
       neighbourMs: { p50: rounded(percentile(busy, 0.5)), p99: rounded(p99) },
       puts: busy.length,
+      failedPuts: of(name).reduce((sum, one) => sum + one.failedPuts, 0),
     };
   };
   const oneByOne =
@@ -93,7 +104,7 @@ function compare(keys: number, made: Record<string, Trial[]>) {
     fixedSizes: Object.fromEntries(SIZES.map((size) => [size, figures(`${size}`)])),
     oneByOne: { extrapolatedSeconds: rounded(oneByOne), sampleKeys: of("one by one")[0]?.keys },
     idleMs: { p99: rounded(idle) },
-    rounds: roundsOf(keys),
+    rounds: ROUNDS,
     memoryMiB: rounded(percentile(peaks, 0.5)),
   };
 }

@@ -9,15 +9,19 @@ const FIRST = 300;
 const LEAST = 100;
 const MOST = 5_000;
 
-/** Keys that are added to a size that neighbours did not notice. */
-const STEP = 50;
+/** Keys that are added to a size that was fast enough, and what becomes of one that was not. */
+const STEP = 20;
+const SHRINK = 0.7;
 
-/** The slowest read beside a removal may take this many times an idle one, and this long in any case, milliseconds. */
+/** A removal may take this many times an idle read, and this long in any case, milliseconds. */
 const PATIENCE = 3;
 const UNNOTICED_MS = 4;
 
+/** One that takes this many times what it may is a stall of etcd, which gets a rest. */
+const STALLED = 4;
+
 /** Idle reads for a median, and after how many removals it is taken anew: others' load comes and goes. */
-const SAMPLES = 15;
+const SAMPLES = 7;
 const LASTING = 40;
 
 export interface Pace {
@@ -28,8 +32,8 @@ export interface Pace {
 }
 
 /**
- * Reads as a neighbour would, for as long as a removal takes. While the slowest of these reads is not much slower than an
- * idle one, the size grows; else it is halved, and etcd gets a rest.
+ * While a removal takes not much longer than an idle read, the size grows; else it shrinks. Reads beside the removals would
+ * tell what neighbours see, and be one more neighbour: measured, they cost everybody more than they taught.
  * @param read has to wait for what etcd is about to apply
  */
 export class NeighbourlyPace implements Pace {
@@ -50,34 +54,26 @@ export class NeighbourlyPace implements Pace {
     // Most purges have one removal, from which there is nothing to learn.
     if (this.#removals++ === 0) return removal();
     if (this.#removals % LASTING === 2) await this.#learnIdle();
-    let removing = true;
-    const removed = removal().finally(() => {
-      removing = false;
-    });
-    const [result, times] = await Promise.all([removed, this.#times(() => removing)]);
-    const slowest = Math.max(...times);
-    if (slowest <= this.#limitMs) {
+    const begun = performance.now();
+    const result = await removal();
+    const took = performance.now() - begun;
+    if (took <= this.#limitMs) {
       this.#size = Math.min(MOST, this.#size + STEP);
     } else {
-      this.#size = Math.max(LEAST, Math.floor(this.#size / 2));
-      await sleep(slowest);
+      this.#size = Math.max(LEAST, Math.floor(this.#size * SHRINK));
+      if (took > STALLED * this.#limitMs) await sleep(took);
     }
     return result;
   }
 
   async #learnIdle(): Promise<void> {
-    const times = (await this.#times((reads) => reads < SAMPLES)).sort((a, b) => a - b);
-    this.#limitMs = Math.max(UNNOTICED_MS, PATIENCE * (times[SAMPLES >> 1] as number));
-  }
-
-  /** Of the reads made one after the other while there are to be more, milliseconds. */
-  async #times(more: (reads: number) => boolean): Promise<number[]> {
     const times: number[] = [];
-    while (more(times.length)) {
+    while (times.length < SAMPLES) {
       const begun = performance.now();
       await this.#read();
       times.push(performance.now() - begun);
     }
-    return times;
+    times.sort((a, b) => a - b);
+    this.#limitMs = Math.max(UNNOTICED_MS, PATIENCE * (times[SAMPLES >> 1] as number));
   }
 }

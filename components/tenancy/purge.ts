@@ -10,8 +10,8 @@ import { type KeyPage, walkKeys } from "./key-walk.ts";
 import { LeasePurge } from "./lease-purge.ts";
 import { NeighbourlyPace, type Pace } from "./pace.ts";
 
-/** Keys that are looked at at once. */
-const PAGE = 1_000;
+/** Keys that are looked at at once: a few removals' worth, for each look is a round trip. */
+const PAGE = 5_000;
 
 /**
  * Keys behind which a look at what is left begins anew: etcd keeps deleted keys until its next compaction, and goes

@@ -17,10 +17,7 @@ import { keys } from "./registry.ts";
 import type { Runner } from "./run.ts";
 import { seal } from "./seal.ts";
 
-/**
- * Slots in a batch. Each user costs etcd a bcrypt (60-300 ms of CPU at its default cost), and they are made side by side
- * within one call's deadline.
- */
+/** Slots in a batch. The claim that makes one waits for it: each user costs etcd a bcrypt, 60-300 ms at its default cost. */
 const BATCH = 16;
 
 /** Burnt roles dropped with a batch: twice as many as are made, so that a backlog melts; within one transaction's 128 operations. */
@@ -84,7 +81,11 @@ async function listSlots({ etcd }: Stores) {
   }));
 }
 
-/** Two rounds of changes, each made side by side after one look at the lock: no call of the first is left when the second begins. */
+/**
+ * Users one after the other, for each costs etcd a bcrypt: side by side they would take every core from whoever asks for
+ * anything, and what waits is what the changes make fail. Then the changes that cost nothing, in two bursts, each made
+ * side by side after one look at the lock: no call of one is left when the next begins.
+ */
 async function makeBatch(stores: Stores, hold: Hold): Promise<void> {
   const { etcd } = stores;
   const slots = await listSlots(stores);
@@ -104,30 +105,26 @@ async function makeBatch(stores: Stores, hold: Hold): Promise<void> {
     );
 
   await hold.txn([], put("making"));
+  for (const { generation, password } of fresh) {
+    await hold.call(() => etcd.addUser(userName(generation), password));
+  }
+  const names = fresh.map(({ generation }) => userName(generation));
   await together(hold, [
     ...roles.map((role) => () => etcd.deleteRole(role)),
     ...unfinished.flatMap(({ generation }) => [
       () => etcd.deleteUser(userName(generation)),
       () => etcd.deleteRole(userName(generation)),
     ]),
+    ...names.map((name) => () => etcd.addRole(name)),
+  ]);
+  await together(hold, [
     ...fresh.map(
       ({ generation }) =>
         () =>
-          etcd.addRole(userName(generation)),
+          etcd.grantPrefix(userName(generation), physicalPrefix(generation)),
     ),
-    ...fresh.map(
-      ({ generation, password }) =>
-        () =>
-          etcd.addUser(userName(generation), password),
-    ),
+    ...names.map((name) => () => etcd.grantRole(name, name)),
   ]);
-  await together(
-    hold,
-    fresh.flatMap(({ generation }) => [
-      () => etcd.grantPrefix(userName(generation), physicalPrefix(generation)),
-      () => etcd.grantRole(userName(generation), userName(generation)),
-    ]),
-  );
   await Promise.all(fresh.map(({ generation }) => requireBound(etcd, generation)));
   await hold.txn([], [...put("ready"), ...dropped.map(({ generation }) => op.remove(keys.slot(generation)))]);
 }
