@@ -1,7 +1,8 @@
-// `npm test [-- [--grep PATTERN] [FILE…]]`: lint, then every suite, on one embedded platform of its own.
+// `npm test [-- [--grep PATTERN] [FILE…]]`: lint, then every suite, on embedded platforms of its own.
 //
-// Suites that need no platform run while it starts. The others run one after another: "destroy leaves everything outside
-// as it was" can only be seen where nobody else is at work.
+// Suites that need no platform run while the first one starts. The others run in two lanes side by side, each on a platform
+// of its own and one suite after another: "destroy leaves everything outside as it was" can only be seen where nobody else
+// is at work.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -21,6 +22,9 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 /** Rooms under test/ whose suites need neither a platform nor its tools. */
 const standalone = ["components", "lint", "plan", "policy", "tools"];
 
+/** Rooms whose suites mostly wait, for leases and deadlines: they run beside the ones that need the processors. */
+const patient = ["crash", "proxy", "stores", "tenancy"];
+
 const { values, positionals } = parseArgs({
   options: { grep: { type: "string", short: "g" } },
   allowPositionals: true,
@@ -32,29 +36,49 @@ const files = globSync(everything || positionals.length === 0 ? "test/**/*.test.
 const room = (file: string) => relative("test", file).split(sep)[0] ?? "";
 const alone = files.filter((file) => standalone.includes(room(file)));
 const onPlatform = files.filter((file) => !standalone.includes(room(file)));
+const isPatient = (file: string) => patient.includes(room(file));
 
 const homes = join(tmpdir(), "ringfence-test-");
 const total: Counts = { passed: 0, failed: [], skipped: [] };
 const interruption = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interruption.abort());
 
+/** One after another on a platform of their own. */
+interface Lane {
+  suites: string[];
+  home: string;
+  /** The environment in which the suites find the platform and the tools. */
+  platform: Promise<NodeJS.ProcessEnv>;
+}
+
 await sweep();
-const home = mkdtempSync(`${homes}${process.pid}-`);
-const platform = onPlatform.length > 0 ? start() : undefined;
-// Awaited below: a failure before that must not end the process.
-platform?.catch(() => {});
+const lanes: Lane[] = [];
+for (const suites of [onPlatform.filter(isPatient), onPlatform.filter((file) => !isPatient(file))]) {
+  if (suites.length === 0) continue;
+  const home = mkdtempSync(`${homes}${process.pid}-`);
+  // The first brings the tools that the second finds.
+  const platform = Promise.resolve(lanes.at(-1)?.platform).then(() => start(home));
+  // Awaited below: a failure before that must not end the process.
+  platform.catch(() => {});
+  lanes.push({ suites, home, platform });
+}
 if (everything) await lint();
 await mocha(alone, process.env);
-try {
-  if (platform) await mocha(onPlatform, await platform);
-} catch (error) {
-  fail(`the embedded platform: ${(error as Error).message}`);
-}
-await stop(home).catch((error: Error) => fail(`the embedded platform: ${error.message}`));
+await Promise.all(lanes.map(run));
 report();
 
-/** Brings the tools and the platform; gives the environment in which the suites find both. */
-async function start(): Promise<NodeJS.ProcessEnv> {
+async function run({ suites, home, platform }: Lane): Promise<void> {
+  try {
+    // One lane is followed as it goes, the other's lines come together when it is over.
+    await mocha(suites, await platform, home === lanes[0]?.home ? "inherit" : "pipe");
+  } catch (error) {
+    fail(`the embedded platform: ${(error as Error).message}`);
+  }
+  await stop(home).catch((error: Error) => fail(`the embedded platform: ${error.message}`));
+}
+
+/** Brings the tools and a platform. */
+async function start(home: string): Promise<NodeJS.ProcessEnv> {
   const progress = (line: string) => console.log(`  [platform] ${line}`);
   const interrupted = once(interruption.signal, "abort").then(() => assert.fail("interrupted"));
   const found = await Promise.race([ensureTools({ log: progress }), interrupted]);
@@ -85,16 +109,19 @@ async function lint(): Promise<void> {
 }
 
 /** Runs the suites in a process of their own, which no stray handle or crash of theirs can outlive. */
-async function mocha(suites: string[], env: NodeJS.ProcessEnv): Promise<void> {
+async function mocha(suites: string[], env: NodeJS.ProcessEnv, output: Output = "inherit"): Promise<void> {
   if (suites.length === 0) return;
   const options = values.grep === undefined ? [] : ["--grep", values.grep];
   const args = ["node_modules/mocha/bin/mocha.js", "--forbid-only", "--exit", ...options, ...suites];
-  const { counts, code } = await child(process.execPath, args, env);
+  const { counts, code } = await child(process.execPath, args, env, output);
   if (!counts) return fail(`mocha ended with ${code} before it had counted`);
   total.passed += counts.passed;
   total.failed.push(...counts.failed);
   total.skipped.push(...counts.skipped);
 }
+
+/** Where a child's lines go: to the terminal as they come, or all at once at its end. */
+type Output = "inherit" | "pipe";
 
 interface Ended {
   /** An exit code, or the signal that ended it. */
@@ -102,17 +129,22 @@ interface Ended {
   counts?: Counts;
 }
 
-function child(command: string, args: string[], env: NodeJS.ProcessEnv): Promise<Ended> {
+function child(command: string, args: string[], env: NodeJS.ProcessEnv, output: Output = "inherit"): Promise<Ended> {
   if (interruption.signal.aborted) return Promise.resolve({ code: "the interruption" });
   return new Promise((done) => {
     let counts: Counts | undefined;
-    const running = spawn(command, args, { cwd: root, env, stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    const lines: Buffer[] = [];
+    const running = spawn(command, args, { cwd: root, env, stdio: ["ignore", output, output, "ipc"] });
+    for (const stream of [running.stdout, running.stderr]) stream?.on("data", (chunk) => lines.push(chunk));
     interruption.signal.addEventListener("abort", () => running.kill());
     running.on("message", (message) => {
       counts = message as Counts;
     });
     running.on("error", (error) => done({ code: error.message }));
-    running.on("close", (code, signal) => done({ code: code ?? signal ?? 1, counts }));
+    running.on("close", (code, signal) => {
+      process.stdout.write(Buffer.concat(lines));
+      done({ code: code ?? signal ?? 1, counts });
+    });
   });
 }
 

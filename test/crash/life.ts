@@ -34,7 +34,8 @@ export async function prepare(stores: Stores, engine: Engine, act: Act, logicalN
   if (act === "update") await meddle(stores, engine.state);
 }
 
-const TENANT_LEASE = 600;
+/** Seconds: longer than any matrix takes, for one tenant is there from its beginning to its end. */
+const TENANT_LEASE = 7_200;
 
 /** The tenant writes with its own credentials to both stores: keys, one of them under a lease, and a stream. */
 export async function live(access: Access, state: State): Promise<void> {

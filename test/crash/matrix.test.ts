@@ -25,7 +25,7 @@ interface Playing {
 }
 
 describe(`a crash at any write (seed ${seed}; RINGFENCE_TEST_SEED repeats it)`, function () {
-  this.timeout("30m");
+  this.timeout("2h");
   const recording = {} as Recording;
   let ground: Ground;
   let over: Promise<string[]> | undefined;
