@@ -1,13 +1,14 @@
 /** `ringfence dev …`: the embedded platform. */
-import { down, type PlatformStatus, reset, status } from "../dev/platform/index.ts";
+import { down, type PlatformStatus, reset, status, type TlsOption } from "../dev/platform/index.ts";
 import { ensureTools } from "../dev/tools/index.ts";
 import { bringPlatform, platformHome, progress, shellEnvironment } from "./home.ts";
 import { rememberOutside } from "./outside.ts";
 import { withStores } from "./stores.ts";
 import { table } from "./table.ts";
 
-export async function devUp(): Promise<void> {
-  await bringPlatform();
+/** @param options.tls turns TLS on; once on it stays until `reset` */
+export async function devUp(options: TlsOption): Promise<void> {
+  await bringPlatform(options);
   await withStores(rememberOutside);
   console.log(statusText(await status({ home: platformHome() })));
 }

@@ -1,7 +1,7 @@
 /** Where the embedded platform of a project lives, and the environment to work with it. */
 import { existsSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
-import { environment, up } from "../dev/platform/index.ts";
+import { environment, type TlsOption, up } from "../dev/platform/index.ts";
 import { ensureTools, type Tool, toolPath } from "../dev/tools/index.ts";
 
 /** The project that a command is about: the nearest directory upwards with a Pulumi.yaml, or the current one. */
@@ -19,11 +19,11 @@ export const platformHome = (): string => process.env.RINGFENCE_HOME ?? join(pro
 export const progress = (line: string): void => console.error(line);
 
 /** Brings the tools and the embedded platform to ready; returns the environment to work with it, PATH included. */
-export async function bringPlatform(): Promise<NodeJS.ProcessEnv> {
+export async function bringPlatform(options: TlsOption = {}): Promise<NodeJS.ProcessEnv> {
   const home = platformHome();
   const tools = await ensureTools({ log: progress });
   const paths = Object.fromEntries(Object.entries(tools).map(([name, { path }]) => [name, path]));
-  await up({ home, tools: paths, progress });
+  await up({ home, tools: paths, progress, ...options });
   return { ...process.env, ...shellEnvironment(tools) };
 }
 

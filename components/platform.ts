@@ -6,18 +6,28 @@ import { deleted } from "./resources/deleted.ts";
 import { Ledger } from "./resources/ledger.ts";
 import { resolveAccess } from "./tenancy/resolve-access.ts";
 
+/** The authorities that signed a store's certificates. */
+export interface Trust {
+  /** PEM, one after another. No secret. */
+  ca: pulumi.Input<string>;
+}
+
 export interface PlatformArgs {
   etcd: {
     /** As the admin's machine reaches them. */
     endpoints: pulumi.Input<pulumi.Input<string>[]>;
     /** As pods reach them. @default endpoints */
     clusterEndpoints?: pulumi.Input<pulumi.Input<string>[]>;
+    /** What pods must trust. @default the authorities that their images trust */
+    tls?: Trust;
   };
   nats: {
     /** As the admin's machine reaches them. */
     servers: pulumi.Input<pulumi.Input<string>[]>;
     /** As pods reach them. @default servers */
     clusterServers?: pulumi.Input<pulumi.Input<string>[]>;
+    /** What pods must trust. @default the authorities that their images trust */
+    tls?: Trust;
   };
   kubernetes?: {
     /** A path or the text of a kubeconfig. @default KUBECONFIG, or ~/.kube/config */
@@ -37,8 +47,18 @@ export class Platform extends pulumi.ComponentResource {
   static readonly __pulumiType = "ringfence:index:Platform";
   /** The name of the access. */
   readonly access: string;
-  readonly etcd: { endpoints: pulumi.Output<string[]>; clusterEndpoints: pulumi.Output<string[]> };
-  readonly nats: { servers: pulumi.Output<string[]>; clusterServers: pulumi.Output<string[]> };
+  readonly etcd: {
+    endpoints: pulumi.Output<string[]>;
+    clusterEndpoints: pulumi.Output<string[]>;
+    /** What pods must trust; undefined where their images do already, and without TLS. */
+    tls?: { ca: pulumi.Output<string> };
+  };
+  readonly nats: {
+    servers: pulumi.Output<string[]>;
+    clusterServers: pulumi.Output<string[]>;
+    /** What pods must trust; undefined where their images do already, and without TLS. */
+    tls?: { ca: pulumi.Output<string> };
+  };
   /** The provider of the tenants' Kubernetes objects. */
   readonly kubernetes: k8s.Provider;
   /** The stack's owner id on this platform. */
@@ -51,10 +71,12 @@ export class Platform extends pulumi.ComponentResource {
     this.etcd = {
       endpoints: pulumi.output(etcd.endpoints),
       clusterEndpoints: pulumi.output(etcd.clusterEndpoints ?? etcd.endpoints),
+      ...(etcd.tls && { tls: { ca: pulumi.output(etcd.tls.ca) } }),
     };
     this.nats = {
       servers: pulumi.output(nats.servers),
       clusterServers: pulumi.output(nats.clusterServers ?? nats.servers),
+      ...(nats.tls && { tls: { ca: pulumi.output(nats.tls.ca) } }),
     };
     this.ledger = new Ledger(`${name}-ledger`, { platform: name }, { parent: this });
     this.kubernetes = new k8s.Provider(`${name}-kubernetes`, { ...kubernetes }, { parent: this });
@@ -72,8 +94,16 @@ export class Platform extends pulumi.ComponentResource {
     return new Platform(
       name,
       {
-        etcd: { endpoints: etcd.endpoints, ...(etcd.clusterEndpoints && { clusterEndpoints: etcd.clusterEndpoints }) },
-        nats: { servers: nats.servers, ...(nats.clusterServers && { clusterServers: nats.clusterServers }) },
+        etcd: {
+          endpoints: etcd.endpoints,
+          ...(etcd.clusterEndpoints && { clusterEndpoints: etcd.clusterEndpoints }),
+          ...(etcd.tls?.ca && { tls: { ca: etcd.tls.ca } }),
+        },
+        nats: {
+          servers: nats.servers,
+          ...(nats.clusterServers && { clusterServers: nats.clusterServers }),
+          ...(nats.tls?.ca && { tls: { ca: nats.tls.ca } }),
+        },
         kubernetes: {
           // A text has credentials in it, a path has none.
           ...(kubeconfig && { kubeconfig: kubeconfig.includes("\n") ? pulumi.secret(kubeconfig) : kubeconfig }),

@@ -1,20 +1,12 @@
 /**
  * etcd, as the protocol needs it: guarded transactions, ranges, leases, users and roles.
  *
- * etcd3 was last released in 2023; it stays behind this module. Its retry policy and circuit breaker are switched off:
- * after a few authentication changes by somebody else the breaker would refuse everything for seconds.
+ * etcd3 was last released in 2023; it stays behind this module and etcd-connection.ts, which switches its retry policy
+ * and circuit breaker off: after a few authentication changes by others the breaker would refuse everything for seconds.
  */
-import { noop } from "cockatiel";
-import {
-  Etcd3,
-  EtcdAuthenticationFailedError,
-  EtcdInvalidAuthTokenError,
-  GRPCCancelledError,
-  GRPCDeadlineExceededError,
-  GRPCUnavailableError,
-  type IPermission,
-} from "etcd3";
+import { type Etcd3, EtcdAuthenticationFailedError, EtcdInvalidAuthTokenError, type IPermission } from "etcd3";
 import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
+import { connect, type EtcdAccess, explain, notSent, tlsTroubleOf } from "./etcd-connection.ts";
 import {
   bytes,
   type Compare,
@@ -26,18 +18,10 @@ import {
   type Span,
 } from "./etcd-txn.ts";
 
-/** Where etcd is and who we are there. */
-export interface EtcdAccess {
-  endpoints: string[];
-  username: string;
-  password: string;
-}
+export type { EtcdAccess } from "./etcd-connection.ts";
 
 /** How long authentication changes by others are ridden out, milliseconds. */
 const AUTH_RETRY_MS = 10_000;
-
-/** No answer came, whatever became of the call. */
-const NO_ANSWER = [GRPCUnavailableError, GRPCDeadlineExceededError, GRPCCancelledError];
 
 /** What gRPC says of an answer beyond 4 MiB, which it does not take. */
 const TOO_LARGE = "Received message larger than max";
@@ -60,24 +44,28 @@ export interface Page {
 export class Etcd {
   /** Names the server in messages. */
   readonly label: string;
-  readonly #client: Etcd3;
-  readonly #username: string;
+  readonly #access: EtcdAccess;
+  #client: Promise<Etcd3> | undefined;
+  #closed = false;
 
   constructor(access: EtcdAccess) {
     this.label = `etcd at ${access.endpoints.join(", ")}`;
-    this.#username = access.username;
-    this.#client = new Etcd3({
-      hosts: access.endpoints,
-      auth: { username: access.username, password: access.password },
-      defaultCallOptions: ({ isStream }) => (isStream ? {} : { deadline: Date.now() + CALL_DEADLINE_MS }),
-      faultHandling: { host: () => noop, global: noop },
-      // By default it would try to connect again after up to two minutes; whoever restarts an etcd waits seconds.
-      grpcOptions: { "grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1_000 },
-    });
+    this.#access = access;
   }
 
   close(): void {
-    this.#client.close();
+    this.#closed = true;
+    this.#client?.then((client) => client.close()).catch(() => undefined);
+  }
+
+  /** The client, made when it is first needed: a port-forward is not there before. */
+  #opened(): Promise<Etcd3> {
+    if (this.#closed) throw new StoreError(`${this.label}: closed`);
+    this.#client ??= connect(this.#access).catch((error) => {
+      this.#client = undefined;
+      throw error;
+    });
+    return this.#client;
   }
 
   /** @throws StoreError when etcd has authentication switched off: every tenant could then read everything. */
@@ -203,7 +191,7 @@ export class Etcd {
   keepAlive(id: string, everyMs: number): () => void {
     let stream: ReturnType<Etcd3["leaseClient"]["leaseKeepAlive"]> | undefined;
     const open = async () => {
-      const opened = await this.#client.leaseClient.leaseKeepAlive();
+      const opened = await (await this.#opened()).leaseClient.leaseKeepAlive();
       opened.on("error", () => {
         stream = undefined;
       });
@@ -323,50 +311,25 @@ export class Etcd {
   async #call<T>(call: (client: Etcd3) => Promise<T>): Promise<T> {
     const begun = Date.now();
     const end = begun + AUTH_RETRY_MS;
-    for (;;) {
+    for (let attempt = 0; ; attempt++) {
       try {
-        return await call(this.#client);
+        return await call(await this.#opened());
       } catch (error) {
+        if (error instanceof StoreError) throw error;
         const { message } = error as Error;
         const churn = error instanceof EtcdInvalidAuthTokenError || message.includes("revision of auth store is old");
         const again = churn ? Date.now() < end : notSent(message) && Date.now() < begun + CALL_DEADLINE_MS;
-        if (!again) throw this.#explain(error as Error);
+        const trouble = attempt === 0 || !again ? await tlsTroubleOf(error as Error, this.#access) : undefined;
+        if (trouble && (trouble.certain || !again)) {
+          const options = { unreachable: true, inDoubt: !notSent(message), cause: error };
+          throw new StoreError(`${this.label}: ${trouble.cause}`, options);
+        }
+        if (!again) throw explain(error as Error, this.label, this.#access);
         await new Promise((resolve) => setTimeout(resolve, 10 + Math.random() * 90));
       }
     }
   }
-
-  #explain(cause: Error): StoreError {
-    // gRPC: "14 UNAVAILABLE: No connection established. Last error: Error: connect ECONNREFUSED …. Resolution note: "
-    const message = cause.message.replace(/^\d+ /, "").replace(/\.? ?Resolution note: ?$/, "");
-    if (message.includes("authentication is not enabled")) {
-      const advice = "run 'etcdctl auth enable'";
-      return new StoreError(`${this.label} has authentication off, so nothing would keep tenants apart: ${advice}`, {
-        cause,
-      });
-    }
-    if (cause instanceof EtcdAuthenticationFailedError) {
-      return new StoreError(
-        `${this.label} refused the log-in of '${this.#username}': correct its password in the platform's access`,
-        { cause },
-      );
-    }
-    // Without a connection nothing was sent; with one that broke, or a deadline, the call may have happened.
-    const refused = notSent(message);
-    if (refused || NO_ANSWER.some((kind) => cause instanceof kind)) {
-      const advice = "start it, or correct the endpoints in the platform's access";
-      return new StoreError(`${this.label} does not answer (${message}): ${advice}`, {
-        unreachable: true,
-        inDoubt: !refused,
-        cause,
-      });
-    }
-    return new StoreError(`${this.label}: ${message}`, { cause });
-  }
 }
-
-const notSent = (message: string): boolean =>
-  /ECONNREFUSED|No connection established|Name resolution failed/.test(message);
 
 const prefixPermission = (prefix: string): IPermission => ({
   permType: "Readwrite",

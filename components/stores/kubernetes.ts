@@ -75,16 +75,22 @@ const LISTS_AT_ONCE = 16;
 export class Kubernetes {
   /** Names the server in messages. */
   readonly label: string;
-  readonly #config = new KubeConfig();
+  /** For the client's own tunnels, see port-forward.ts. */
+  readonly config = new KubeConfig();
   /** Keeps connections: most of what a request costs here is the handshake. */
   #agent: https.RequestOptions["agent"];
 
   constructor({ kubeconfig, context }: KubernetesAccess) {
-    if (kubeconfig === undefined) this.#config.loadFromDefault();
-    else if (kubeconfig.includes("\n")) this.#config.loadFromString(kubeconfig);
-    else this.#config.loadFromFile(kubeconfig);
-    if (context) this.#config.setCurrentContext(context);
-    this.label = `Kubernetes at ${this.#config.getCurrentCluster()?.server ?? "(no current context)"}`;
+    if (kubeconfig === undefined) this.config.loadFromDefault();
+    else if (kubeconfig.includes("\n")) this.config.loadFromString(kubeconfig);
+    else this.config.loadFromFile(kubeconfig);
+    if (context) this.config.setCurrentContext(context);
+    this.label = `Kubernetes at ${this.config.getCurrentCluster()?.server ?? "(no current context)"}`;
+  }
+
+  /** What a path has; undefined when there is nothing. */
+  get(path: string): Promise<unknown> {
+    return this.#json("GET", path);
   }
 
   async namespace(name: string): Promise<KubernetesObject | undefined> {
@@ -104,6 +110,11 @@ export class Kubernetes {
   /** Begins the deletion of an object; one that is gone already is fine. */
   async remove({ path }: Located): Promise<void> {
     await this.#json("DELETE", path);
+  }
+
+  /** The pods of a namespace; none when there is no such namespace. */
+  async pods(namespace: string): Promise<KubernetesObject[]> {
+    return this.#items(`/api/v1${inNamespace(namespace)}/pods`);
   }
 
   async persistentVolumes(): Promise<PersistentVolume[]> {
@@ -161,7 +172,7 @@ export class Kubernetes {
 
   /** One request; undefined when the object is not there. */
   async #json(method: string, path: string): Promise<unknown> {
-    const server = this.#config.getCurrentCluster()?.server;
+    const server = this.config.getCurrentCluster()?.server;
     if (!server)
       throw new StoreError(
         "Kubernetes: the kubeconfig has no current context: set one, or 'context' in the platform's access",
@@ -174,7 +185,7 @@ export class Kubernetes {
 
   async #send(method: string, url: URL): Promise<{ status: number; body: string }> {
     const options: https.RequestOptions = { method, signal: AbortSignal.timeout(2 * CALL_DEADLINE_MS) };
-    await this.#config.applyToHTTPSOptions(options);
+    await this.config.applyToHTTPSOptions(options);
     this.#agent ??= Object.assign(options.agent as https.Agent, { keepAlive: true });
     options.agent = this.#agent;
     try {

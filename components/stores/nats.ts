@@ -6,12 +6,18 @@
  */
 import { connect, credsAuthenticator, type Msg, type NatsConnection, RequestStrategy } from "nats";
 import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
+import type { PortForward } from "./port-forward.ts";
+import { type ClientTls, tlsTrouble } from "./tls.ts";
 
 /** Where NATS is and who we are there. */
 export interface NatsAccess {
   servers: string[];
   /** The text of a credentials file. */
   creds: string;
+  /** Of tls servers. */
+  tls?: ClientTls | undefined;
+  /** The way there when this machine has none of its own; the certificate is still the first server's. */
+  forward?: PortForward | undefined;
 }
 
 /** What a stream of an account holds. */
@@ -41,16 +47,23 @@ export class Nats {
 
   static async connect(access: NatsAccess): Promise<Nats> {
     const label = `NATS at ${access.servers.join(", ")}`;
+    const { forward } = access;
+    const secure = access.servers.some((server) => server.startsWith("tls://"));
     try {
       const connection = await connect({
-        servers: access.servers,
+        servers: forward ? await forward.address() : access.servers,
+        // Its peers would be named by addresses that only the cluster reaches.
+        ignoreClusterUpdates: forward !== undefined,
         authenticator: credsAuthenticator(new TextEncoder().encode(access.creds)),
         name: "ringfence",
+        // Even an empty one insists on TLS: nats.js itself would go on in plain text, whatever the address says.
+        ...(secure && { tls: { ...access.tls, ...verifyAs(access) } }),
         timeout: CALL_DEADLINE_MS,
         reconnect: false,
       });
       return new Nats(label, connection);
     } catch (cause) {
+      if (cause instanceof StoreError) throw cause;
       const { code, message } = cause as Error & { code?: string };
       if (code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED") {
         throw new StoreError(
@@ -58,8 +71,10 @@ export class Nats {
           { cause },
         );
       }
+      const trouble = secure && tlsTrouble(cause as Error, access.tls);
+      if (trouble) throw new StoreError(`${label}: ${trouble.cause}`, { unreachable: true, cause });
       throw new StoreError(
-        `${label} does not answer (${message}): start it, or correct the servers in the platform's access`,
+        `${label} does not answer (${forward?.trouble ?? message}): start it, or correct the servers in the platform's access`,
         {
           unreachable: true,
           cause,
@@ -194,3 +209,6 @@ export class Nats {
     );
   }
 }
+
+/** The name in the certificate, where another one is dialled. */
+const verifyAs = ({ forward, servers }: NatsAccess) => forward && { servername: new URL(servers[0] ?? "").hostname };

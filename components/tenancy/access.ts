@@ -3,7 +3,8 @@ import type { Access } from "../plan/access.ts";
 import { digestOf } from "../plan/compile.ts";
 import { Etcd } from "../stores/etcd.ts";
 import type { Kubernetes } from "../stores/kubernetes.ts";
-import { Nats } from "../stores/nats.ts";
+import { Nats, type NatsAccess } from "../stores/nats.ts";
+import { PortForward } from "../stores/port-forward.ts";
 
 /** A platform's stores. NATS and Kubernetes are connected to when they are first asked for. */
 export interface Stores {
@@ -12,15 +13,28 @@ export interface Stores {
   /** Tells the person at the terminal how far something long has come, or that something lasting was done. */
   progress(line: string): void;
   nats(): Promise<Nats>;
+  /** How to reach NATS with somebody's credentials. */
+  natsAs(creds: string): NatsAccess;
   kubernetes(): Promise<Kubernetes>;
   close(): Promise<void>;
 }
 
 /** Opens a platform's stores; nothing is sent before they are used. */
 export function openStores(access: Access, progress: (line: string) => void = () => {}): Stores {
-  const etcd = new Etcd(access.etcd);
   let nats: Promise<Nats> | undefined;
-  let kubernetes: Promise<Kubernetes> | undefined;
+  let cluster: Promise<Kubernetes> | undefined;
+  // Loaded late: the client takes most of a second, and only releases, audits and port-forwards need it.
+  const kubernetes = () => {
+    cluster ??= import("../stores/kubernetes.ts").then((module) => new module.Kubernetes(access.kubernetes));
+    return cluster;
+  };
+  const forwards = {
+    etcd: access.etcd.service && new PortForward(access.etcd.service, kubernetes),
+    nats: access.nats.service && new PortForward(access.nats.service, kubernetes),
+  };
+  const etcd = new Etcd({ ...access.etcd, forward: forwards.etcd });
+  const { servers, tls } = access.nats;
+  const natsAs = (creds: string): NatsAccess => ({ servers, tls, creds, forward: forwards.nats });
   return {
     access,
     etcd,
@@ -28,17 +42,15 @@ export function openStores(access: Access, progress: (line: string) => void = ()
     nats: async () => {
       const open = await nats?.catch(() => undefined);
       if (open && !open.closed) return open;
-      nats = Nats.connect({ servers: access.nats.servers, creds: access.nats.systemCreds });
+      nats = Nats.connect(natsAs(access.nats.systemCreds));
       return nats;
     },
-    // Loaded late: the client takes most of a second, and only releases and audits need it.
-    kubernetes: () => {
-      kubernetes ??= import("../stores/kubernetes.ts").then((module) => new module.Kubernetes(access.kubernetes));
-      return kubernetes;
-    },
+    natsAs,
+    kubernetes,
     close: async () => {
       etcd.close();
       await nats?.then((open) => open.close()).catch(() => undefined);
+      await Promise.all(Object.values(forwards).map((forward) => forward?.close()));
     },
   };
 }

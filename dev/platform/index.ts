@@ -4,15 +4,16 @@
  */
 import { existsSync, mkdirSync, realpathSync, renameSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { kubernetesEtcd, rotateRootPassword, tenantEtcd } from "./etcd.ts";
+import { etcdEndpoint, kubernetesEtcd, rotateRootPassword, tenantEtcd } from "./etcd.ts";
 import { read, write } from "./files.ts";
 import { kubernetesServers } from "./kubernetes.ts";
 import { layout } from "./layout.ts";
 import { exclusively } from "./lock.ts";
-import { natsServer } from "./nats.ts";
+import { natsEndpoint, natsServer } from "./nats.ts";
 import { ensurePorts, keptPorts, movePort, type Ports } from "./ports.ts";
 import { findProcess, stopProcess } from "./processes.ts";
 import { bring, type Options, type Place, type Server, type ToolOptions } from "./server.ts";
+import { clientTls, ensureTls, tlsOf } from "./tls.ts";
 
 export interface PlatformStatus {
   home: string;
@@ -25,14 +26,20 @@ export interface PlatformStatus {
   credentials: { etcd: string; nats: string; operator: string; kubeconfig: string; access: string };
 }
 
+export interface TlsOption {
+  /** Turns TLS on in etcd and NATS, with certificates required of clients; once on it stays until `reset`. @default false */
+  tls?: boolean;
+}
+
 /**
  * Brings the platform to ready. Servers that run as they should are kept, dead ones start on their old data and ports.
  * @throws when a server dies or is not ready within a minute (with the end of its log), or its port is taken
  */
-export function up(options: ToolOptions): Promise<PlatformStatus> {
+export function up(options: ToolOptions & TlsOption): Promise<PlatformStatus> {
   mkdirSync(options.home, { recursive: true, mode: 0o700 });
   const home = locate(options.home);
   return exclusively(home, async () => {
+    if (options.tls) ensureTls(home);
     const ports = await ensurePorts(home);
     for (const wave of waves(home, ports))
       await settle(wave.map((server) => bring(server, ports, { ...options, home })));
@@ -126,6 +133,7 @@ export function environment(place: string): Record<string, string> {
   const home = locate(place);
   const { access, etcdPassword, kubeconfig, state, systemCreds } = layout(home);
   const ports = keptPorts(home);
+  const tls = tlsOf(home);
   const password = read(etcdPassword);
   if (!ports || password === undefined) throw new Error(`${home}: no platform here yet; run \`ringfence dev up\``);
   mkdirSync(state, { recursive: true, mode: 0o700 });
@@ -133,10 +141,12 @@ export function environment(place: string): Record<string, string> {
     PULUMI_BACKEND_URL: `file://${state}`,
     PULUMI_CONFIG_PASSPHRASE: PASSPHRASE,
     KUBECONFIG: kubeconfig,
-    ETCDCTL_ENDPOINTS: `http://127.0.0.1:${ports.etcd}`,
+    ETCDCTL_ENDPOINTS: etcdEndpoint(home, ports),
     ETCDCTL_USER: `root:${password}`,
-    NATS_URL: `nats://127.0.0.1:${ports.nats}`,
+    NATS_URL: natsEndpoint(home, ports),
     NATS_CREDS: systemCreds,
+    ...(tls && { ETCDCTL_CACERT: tls.ca, ETCDCTL_CERT: tls.client.cert, ETCDCTL_KEY: tls.client.key }),
+    ...(tls && { NATS_CA: tls.ca, NATS_CERT: tls.client.cert, NATS_KEY: tls.client.key }),
     RINGFENCE_PLATFORM: access,
     RINGFENCE_HOME: home,
   };
@@ -185,10 +195,12 @@ async function settle(work: Promise<void>[]): Promise<void> {
 /** Writes the file that RINGFENCE_PLATFORM names. */
 function writeAccess(home: string, ports: Ports): void {
   const { access, etcdPassword, kubeconfig, operatorSeed, systemCreds } = layout(home);
+  const tls = clientTls(home);
   const platform = {
-    etcd: { endpoints: [`http://127.0.0.1:${ports.etcd}`], username: "root", password: read(etcdPassword) },
+    etcd: { endpoints: [etcdEndpoint(home, ports)], username: "root", password: read(etcdPassword), tls },
     nats: {
-      servers: [`nats://127.0.0.1:${ports.nats}`],
+      servers: [natsEndpoint(home, ports)],
+      tls,
       operatorSeed: read(operatorSeed),
       systemCreds: read(systemCreds),
     },

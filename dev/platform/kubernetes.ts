@@ -3,15 +3,15 @@
  * the nodes in nodes.yaml by the rules in stages.yaml. No container runs; everything else is as on a cluster.
  */
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
-import { rmSync } from "node:fs";
-import { request } from "node:https";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
 import { keep, randomSecret, read, write } from "./files.ts";
 import { layout } from "./layout.ts";
 import { simulatedNodes } from "./nodes.ts";
 import type { Ports } from "./ports.ts";
+import { send } from "./request.ts";
 import type { Server } from "./server.ts";
 
 /** Seconds for one request. */
@@ -121,7 +121,9 @@ export function kubernetesServers(home: string, ports: Ports): [Server, Server[]
           "--node-lease-duration-seconds=40",
         ],
         prepare: () => handOverLeases(api),
-        ready: () => assertNodes(api),
+        ready: async () => {
+          await Promise.all([assertNodes(api), applyCrd(api)]);
+        },
       },
     ],
   ];
@@ -154,6 +156,13 @@ async function assertNodes(api: Api): Promise<void> {
       await api("GET", leasePath(name));
     }),
   );
+}
+
+/** Applies crds.yaml, which is one document. */
+async function applyCrd(api: Api): Promise<void> {
+  const crd = parse(readFileSync(new URL("./crds.yaml", import.meta.url), "utf8")) as { metadata: { name: string } };
+  const path = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${crd.metadata.name}`;
+  await api("PATCH", `${path}?fieldManager=ringfence-dev&force=true`, crd);
 }
 
 /** The apiserver makes its serving certificate itself: valid a year, for 127.0.0.1, with its CA in the same file. */
@@ -207,25 +216,26 @@ function writeKubeconfigs(home: string, server: string): void {
 }
 
 /** One request as the administrator; a body is applied server-side. */
-function call<T>(options: { home: string; endpoint: string; method: string; path: string; body?: object }): Promise<T> {
+async function call<T>(options: {
+  home: string;
+  endpoint: string;
+  method: string;
+  path: string;
+  body?: object;
+}): Promise<T> {
   const { home, endpoint, method, path, body } = options;
   const url = `${endpoint}${path}`;
-  return new Promise<T>((resolve, reject) => {
-    const ca = read(serving(home).certificate);
-    if (ca === undefined) throw new Error(`${endpoint}: the apiserver has not made its certificate yet`);
-    const signal = AbortSignal.timeout(deadline * 1000);
-    const headers = {
-      authorization: `Bearer ${tokenOf(home, "admin")}`,
-      ...(body && { "content-type": "application/apply-patch+yaml" }),
-    };
-    const sent = request(url, { method, ca, signal, headers }, async (response) => {
-      const text = Buffer.concat(await response.toArray()).toString();
-      const json = response.headers["content-type"]?.includes("json") ?? false;
-      const answer = json ? JSON.parse(text) : text;
-      if ((response.statusCode ?? 0) < 300) resolve(answer);
-      else reject(new Error(`${method} ${url}: ${response.statusCode} ${json ? answer.message : text.slice(0, 200)}`));
-    });
-    sent.on("error", (error) => reject(new Error(`${method} ${url}: ${error.message}`)));
-    sent.end(body && JSON.stringify(body));
+  const ca = read(serving(home).certificate);
+  if (ca === undefined) throw new Error(`${endpoint}: the apiserver has not made its certificate yet`);
+  const headers = {
+    authorization: `Bearer ${tokenOf(home, "admin")}`,
+    ...(body && { "content-type": "application/apply-patch+yaml" }),
+  };
+  const answer = await send(url, { method, ca, headers, body, within: deadline }).catch((error: Error) => {
+    throw new Error(`${method} ${url}: ${error.message}`);
   });
+  if (answer.status < 300) return answer.body as T;
+  const said =
+    typeof answer.body === "string" ? answer.body.slice(0, 200) : (answer.body as { message: string }).message;
+  throw new Error(`${method} ${url}: ${answer.status} ${said}`);
 }

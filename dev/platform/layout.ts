@@ -24,6 +24,8 @@ export function layout(home: string) {
     systemSeed: join(credentials, "nats-system-account.seed"),
     systemCreds: join(credentials, "nats-system.creds"),
     natsConfig: join(credentials, "nats.conf"),
+    /** The certificates, where the platform is one with TLS. */
+    tls: join(credentials, "tls"),
     tokens: join(credentials, "kubernetes-tokens.csv"),
     serviceAccountKey: join(credentials, "kubernetes-service-accounts.key"),
     kubeconfigOf: (component: string) => join(credentials, `${component}.kubeconfig`),

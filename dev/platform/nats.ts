@@ -1,5 +1,5 @@
 /** The platform's NATS: operator mode, so accounts are JWTs in the server's own full resolver; JetStream on disk. */
-import { Nats } from "../../components/stores/nats.ts";
+import { Nats, type NatsAccess } from "../../components/stores/nats.ts";
 import {
   encodeAccount,
   encodeOperator,
@@ -11,18 +11,31 @@ import { keep, read, write } from "./files.ts";
 import { layout } from "./layout.ts";
 import type { Ports } from "./ports.ts";
 import type { Server } from "./server.ts";
+import { clientTls, tlsOf } from "./tls.ts";
+
+/** How clients reach it. */
+export const natsEndpoint = (home: string, ports: Ports): string =>
+  `${tlsOf(home) ? "tls" : "nats"}://127.0.0.1:${ports.nats}`;
 
 export function natsServer(home: string, ports: Ports): Server {
   const { natsConfig, systemCreds } = layout(home);
-  const endpoint = `nats://127.0.0.1:${ports.nats}`;
+  const endpoint = natsEndpoint(home, ports);
+  const tls = tlsOf(home);
   return {
     name: "nats",
     tool: "nats-server",
     ports: ["nats"],
     endpoint,
-    args: [`--config=${natsConfig}`, "--addr=127.0.0.1", `--port=${ports.nats}`],
+    args: [
+      `--config=${natsConfig}`,
+      "--addr=127.0.0.1",
+      `--port=${ports.nats}`,
+      // Not in the file: a server is started again when its command line changes.
+      ...(tls ? ["--tlsverify", `--tlscert=${tls.server.cert}`, `--tlskey=${tls.server.key}`] : []),
+      ...(tls ? [`--tlscacert=${tls.ca}`] : []),
+    ],
     prepare: () => writeConfig(home),
-    ready: () => assertResolver(endpoint, read(systemCreds) ?? ""),
+    ready: () => assertResolver({ servers: [endpoint], creds: read(systemCreds) ?? "", tls: clientTls(home) }),
   };
 }
 
@@ -58,8 +71,8 @@ jetstream { store_dir: ${store}, max_memory_store: 1GB, max_file_store: 200GB }
 }
 
 /** Logs in as the system user and has the resolver list its accounts. */
-async function assertResolver(endpoint: string, systemCreds: string): Promise<void> {
-  const nats = await Nats.connect({ servers: [endpoint], creds: systemCreds });
+async function assertResolver(access: NatsAccess): Promise<void> {
+  const nats = await Nats.connect(access);
   try {
     await nats.accounts();
   } finally {

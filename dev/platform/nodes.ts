@@ -1,33 +1,45 @@
 import { readFileSync } from "node:fs";
-import { parseAllDocuments } from "yaml";
+import { parse } from "yaml";
 
-interface Node {
-  metadata: { name: string; labels: Record<string, string> };
-  spec: { podCIDR?: string; podCIDRs?: string[] };
-  status: { addresses?: { type: string; address: string }[] };
+interface Kind {
+  count: number;
+  labels: Record<string, string>;
+  capacity: Record<string, string>;
 }
 
-/** How many of each node in nodes.yaml. */
-const counts: Record<string, number> = { gpu: 4, cpu: 1 };
-
-/** The simulated nodes: `gpu-0` … `gpu-3` and `cpu-0`. */
-export function simulatedNodes(): Node[] {
-  const templates = parseAllDocuments(readFileSync(new URL("./nodes.yaml", import.meta.url), "utf8"));
-  const nodes = templates.flatMap((document) => {
-    const kind = (document.toJS() as Node).metadata.name;
-    return Array.from({ length: counts[kind] ?? 0 }, (_, index) => ({ node: document.toJS() as Node, kind, index }));
-  });
-  return nodes.map(({ node, kind, index }, position) => {
-    const name = `${kind}-${index}`;
+/** The nodes of nodes.yaml, numbered by kind: `gpu-0` … `gpu-3`, `cpu-0`, `mig-mixed-0`, … */
+export function simulatedNodes() {
+  const text = readFileSync(new URL("./nodes.yaml", import.meta.url), "utf8");
+  const { nodes } = parse(text, { merge: true }) as { nodes: Record<string, Kind> };
+  const numbered = Object.entries(nodes).flatMap(([kind, { count, ...rest }]) =>
+    Array.from({ length: count }, (_, index) => ({ name: `${kind}-${index}`, ...rest })),
+  );
+  return numbered.map(({ name, labels, capacity }, position) => {
     // A range of its own for each node, or two pods could get one address.
     const podCIDR = `10.244.${position}.0/24`;
+    const gpus = Object.keys(capacity).some((resource) => resource.startsWith("nvidia.com/"));
     return {
-      ...node,
-      metadata: { ...node.metadata, name, labels: { ...node.metadata.labels, "kubernetes.io/hostname": name } },
-      spec: { ...node.spec, podCIDR, podCIDRs: [podCIDR] },
-      // Nothing listens for a simulated kubelet: on loopback `kubectl logs` is refused at once instead of hanging.
+      apiVersion: "v1",
+      kind: "Node",
+      metadata: {
+        name,
+        annotations: { "kwok.x-k8s.io/node": "fake" },
+        labels: {
+          "kubernetes.io/arch": "amd64",
+          "kubernetes.io/os": "linux",
+          "kubernetes.io/hostname": name,
+          ...labels,
+        },
+      },
+      spec: {
+        podCIDR,
+        podCIDRs: [podCIDR],
+        ...(gpus && { taints: [{ key: "nvidia.com/gpu", value: "present", effect: "NoSchedule" }] }),
+      },
       status: {
-        ...node.status,
+        capacity,
+        allocatable: capacity,
+        // Nothing listens for a simulated kubelet: on loopback `kubectl logs` is refused at once instead of hanging.
         addresses: [
           { type: "InternalIP", address: "127.0.0.1" },
           { type: "Hostname", address: name },

@@ -18,7 +18,7 @@ import { parse } from "yaml";
 import { openStores, type Stores } from "../../components/tenancy/access.ts";
 import { audit, type Finding } from "../../components/tenancy/audit.ts";
 import { compareSnapshots, type Snapshot, takeSnapshot } from "../../components/tenancy/outside.ts";
-import { down, environment, startServer, stopServer, up } from "../../dev/platform/index.ts";
+import { down, environment, startServer, stopServer, type TlsOption, up } from "../../dev/platform/index.ts";
 import { ensureTools } from "../../dev/tools/index.ts";
 import { Command, type Ended, processesWith } from "./command.ts";
 
@@ -37,6 +37,7 @@ export const chat = {
 export interface Config {
   realm?: string;
   pools?: object;
+  platform?: object;
   pipelines: Record<string, object>;
 }
 
@@ -52,12 +53,12 @@ export class OwnPlatform {
     this.tools = tools;
   }
 
-  static async up(): Promise<OwnPlatform> {
+  static async up(options: TlsOption = {}): Promise<OwnPlatform> {
     const found = Object.entries(await ensureTools({ log: () => {} }));
     const tools = Object.fromEntries(found.map(([name, { path }]) => [name, path]));
     const platform = new OwnPlatform(temporary("e2e-platform"), tools);
     try {
-      await up({ home: platform.home, tools });
+      await up({ home: platform.home, tools, ...options });
     } catch (error) {
       await platform.close();
       throw error;
@@ -89,10 +90,12 @@ export class Project {
   readonly directory = temporary("e2e");
   /** So that no two suites claim the same names. */
   readonly realm = `test-${randomBytes(4).toString("hex")}`;
+  readonly stack: string;
   readonly #env: NodeJS.ProcessEnv;
 
   /** @param env of a platform; with `backend: "platform"` the platform's own backend is used, as the command line does */
-  constructor(env: NodeJS.ProcessEnv, config: Config, backend: "own" | "platform" = "own") {
+  constructor(env: NodeJS.ProcessEnv, config: Config, backend: "own" | "platform" = "own", stack = STACK) {
+    this.stack = stack;
     mkdirSync(join(this.directory, "state"));
     copyFileSync(join(ROOT, "Pulumi.yaml"), join(this.directory, "Pulumi.yaml"));
     for (const shared of ["node_modules", "policy", "stacks"])
@@ -107,10 +110,11 @@ export class Project {
   }
 
   /** Rewrites the stack's config. */
-  configure({ realm = this.realm, pools = { h100: { product: "NVIDIA-H100-80GB-HBM3" } }, pipelines }: Config): void {
+  configure({ realm = this.realm, pools = { h100: { product: "NVIDIA-H100-80GB-HBM3" } }, ...others }: Config): void {
     const { encryptionsalt } = parse(readFileSync(join(ROOT, `Pulumi.${STACK}.yaml`), "utf8"));
-    const config = { "ringfence:realm": realm, "ringfence:pools": pools, "ringfence:pipelines": pipelines };
-    writeFileSync(join(this.directory, `Pulumi.${STACK}.yaml`), JSON.stringify({ config, encryptionsalt }));
+    const config = Object.entries({ realm, pools, ...others }).map(([key, value]) => [`ringfence:${key}`, value]);
+    const text = JSON.stringify({ config: Object.fromEntries(config), encryptionsalt });
+    writeFileSync(join(this.directory, `Pulumi.${this.stack}.yaml`), text);
   }
 
   /** Starts a command in the project. */
@@ -125,7 +129,7 @@ export class Project {
 
   /** Starts `pulumi … --stack dev`. */
   pulumiSpawn(...args: string[]): Command {
-    return this.spawn("pulumi", ...args, "--non-interactive", "--stack", STACK);
+    return this.spawn("pulumi", ...args, "--non-interactive", "--stack", this.stack);
   }
 
   /** Runs `pulumi … --stack dev`, which has to succeed. @returns all that it printed */

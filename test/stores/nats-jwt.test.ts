@@ -100,6 +100,25 @@ describe("the JWTs of NATS", () => {
     });
   });
 
+  it("make an account that lets in the users of a signing key, and such a user", async () => {
+    const signing = generateNkey("account");
+    const jwt = await encodeAccount({ ...claim, signingKeys: [signing.publicKey] });
+    assert.deepEqual(claimsOf(jwt), {
+      ...common,
+      nats: { limits, signing_keys: [signing.publicKey], type: "account", version: 2 },
+    });
+    const creds = await userCreds({ name: "worker", account: account.publicKey, accountSeed: signing.seed });
+    const [, user = ""] = /-----BEGIN NATS USER JWT-----\n(\S+)/.exec(creds) ?? [];
+    const { iss, nats } = claimsOf(user);
+    assert.deepEqual(
+      { iss, nats },
+      {
+        iss: signing.publicKey,
+        nats: { subs: -1, data: -1, payload: -1, issuer_account: account.publicKey, type: "user", version: 2 },
+      },
+    );
+  });
+
   it("make the request that deletes accounts", async () => {
     const jwt = await encodeDeletion({ operatorSeed: operator.seed, accounts: [account.publicKey] });
     assert.deepEqual(claimsOf(jwt), {
@@ -120,12 +139,14 @@ describe("the JWTs of NATS", () => {
       revocations: {},
       imports: 0,
       exports: 0,
+      signingKeys: [] as string[],
       others: [] as string[],
     };
     assert.deepEqual(decodeAccount(await encodeAccount(claim)), view);
-    const foreign = { limits, signing_keys: [generateNkey("account").publicKey], tags: ["x"] };
+    const signing = generateNkey("account").publicKey;
+    const foreign = { limits, signing_keys: [signing], tags: ["x"] };
     const options = { algorithm: Algorithms.v2, signer: fromSeed(Buffer.from(operator.seed)), exp: 1893456000 };
     const altered = await encodeAccountJwt("chat", fromPublic(account.publicKey), foreign, options);
-    assert.deepEqual(decodeAccount(altered), { ...view, others: ["exp", "signing_keys", "tags"] });
+    assert.deepEqual(decodeAccount(altered), { ...view, signingKeys: [signing], others: ["exp", "tags"] });
   });
 });

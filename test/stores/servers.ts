@@ -51,16 +51,18 @@ export class BlackHole {
 export class OwnEtcd {
   readonly endpoint: string;
   readonly #peer: number;
+  readonly #flags: string[];
   readonly #directory = mkdtempSync(join(tmpdir(), "ringfence-etcd-"));
   #process: ChildProcess | undefined;
 
-  private constructor(port: number, peer: number) {
+  private constructor(port: number, peer: number, flags: string[]) {
     this.endpoint = `http://127.0.0.1:${port}`;
     this.#peer = peer;
+    this.#flags = flags;
   }
 
-  static async start(): Promise<OwnEtcd> {
-    const etcd = new OwnEtcd(await freePort(), await freePort());
+  static async start(...flags: string[]): Promise<OwnEtcd> {
+    const etcd = new OwnEtcd(await freePort(), await freePort(), flags);
     await etcd.start();
     return etcd;
   }
@@ -77,6 +79,7 @@ export class OwnEtcd {
       "--bcrypt-cost=4",
       "--unsafe-no-fsync",
       "--log-level=error",
+      ...this.#flags,
     ];
     this.#process = spawn("etcd", args, { stdio: "ignore" });
     this.#process.once("error", (error) => assert.fail(`etcd is not on PATH; run the suite by npm test (${error})`));
