@@ -1,16 +1,34 @@
-/** `ringfence adopt`: puts the data of a Dynamo deployment from before Ringfence under a claim, while its workers serve on. */
+/**
+ * `ringfence adopt`: puts what has no claim under one, while its workers serve on: the data of a Dynamo deployment from
+ * before Ringfence, or with `--from-state` the tenants that Pulumi's state has and a restored registry lacks.
+ */
 import { hostname, userInfo } from "node:os";
 import { logicalNameProblem } from "../components/plan/names.ts";
 import { VisibleError } from "../components/plan/visible-error.ts";
 import { adoptExternal } from "../components/tenancy/adopt.ts";
+import { adoptFromState, type Readoption } from "../components/tenancy/restored.ts";
+import { type StateTenant, tenantsInState } from "./from-state.ts";
 import { withStores } from "./stores.ts";
 import { table } from "./table.ts";
 
 export interface AdoptOptions {
-  dynamoNamespace: string[];
+  dynamoNamespace?: string[];
+  fromState?: string;
 }
 
-export async function adoptCommand(logicalName: string, { dynamoNamespace: dynamo }: AdoptOptions): Promise<void> {
+/** @returns the exit code */
+export async function adoptCommand(
+  logicalName: string | undefined,
+  { dynamoNamespace, fromState }: AdoptOptions,
+): Promise<number> {
+  if (fromState !== undefined && !logicalName && !dynamoNamespace) return adoptState(fromState);
+  if (fromState !== undefined || !logicalName || !dynamoNamespace)
+    throw new VisibleError("expected either <logical-name> and --dynamo-namespace, or --from-state alone");
+  await adoptDeployment(logicalName, dynamoNamespace);
+  return 0;
+}
+
+async function adoptDeployment(logicalName: string, dynamo: string[]): Promise<void> {
   const problem = logicalNameProblem(logicalName);
   if (problem) throw new VisibleError(`'${logicalName}' ${problem}; a logical name is <realm>/<pipeline>`);
   const recorded = { project: "external", stack: "ringfence adopt", resource: `${userInfo().username}@${hostname()}` };
@@ -23,3 +41,31 @@ export async function adoptCommand(logicalName: string, { dynamoNamespace: dynam
   );
   console.log(`next: bring pipeline '${pipeline}' up with 'adopt: true'; its destroy then removes these keys, too`);
 }
+
+const OUTCOMES: Record<Readoption, string> = {
+  restored: "claimed again",
+  there: "is claimed",
+  released: "was released since, and stays so",
+};
+
+/** @returns the exit code: 1 when a tenant could not be claimed again */
+async function adoptState(file: string): Promise<number> {
+  const tenants = tenantsInState(file);
+  const rows: string[][] = [];
+  let refused = 0;
+  for (const tenant of tenants) {
+    const outcome = await readopt(tenant).catch((error: Error) => {
+      refused++;
+      return error.message;
+    });
+    rows.push([tenant.logicalName, tenant.generation, outcome]);
+  }
+  if (rows.length > 0) console.log(`${table(["TENANT", "GENERATION", "OUTCOME"], rows)}\n`);
+  console.log(`${tenants.length} tenants in ${file}, ${refused} of them refused`);
+  if (refused < tenants.length)
+    console.log("next: 'pulumi up' makes again what etcd lacks; what tenants wrote since the backup is lost");
+  return refused > 0 ? 1 : 0;
+}
+
+const readopt = (tenant: StateTenant): Promise<string> =>
+  withStores(async (stores) => OUTCOMES[await adoptFromState(stores, tenant)], tenant.platform);

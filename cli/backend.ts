@@ -6,6 +6,7 @@ import { delimiter, dirname, join, parse } from "node:path";
 import { gunzipSync } from "node:zlib";
 import type { Claim, HeldClaim } from "../components/tenancy/registry.ts";
 import { inspectTools, toolCatalog } from "../dev/tools/index.ts";
+import { STATE_VERSIONS } from "./from-state.ts";
 
 /** Type tokens, as state files in the field have them. */
 const CLAIM = "pulumi-nodejs:dynamic/ringfence:TenantClaim";
@@ -14,9 +15,6 @@ const LEDGER = "pulumi-nodejs:dynamic/ringfence:Ledger";
 /** How long one pulumi command may take, milliseconds, and how many run side by side. */
 const DEADLINE_MS = 60_000;
 const AT_ONCE = 4;
-
-/** The versions of an exported state that are understood here. */
-const STATE_VERSIONS = [3, 4];
 
 /** Who holds a claim, as far as Pulumi's states tell. */
 export type Ownership =
@@ -193,7 +191,7 @@ async function pulumiFor(url: string): Promise<(...args: string[]) => Promise<un
 }
 
 /** The directory of the pulumi that Ringfence brings, for who has none on PATH. */
-async function cachedPulumi(): Promise<string[]> {
+export async function cachedPulumi(): Promise<string[]> {
   const catalog = toolCatalog().filter(({ binaries }) => binaries.some(({ name }) => name === "pulumi"));
   const tools = await inspectTools({ catalog });
   return tools.flatMap(({ name, path }) => (name === "pulumi" && path ? [dirname(path)] : []));

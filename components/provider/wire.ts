@@ -3,6 +3,7 @@ import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
 import { canonical } from "../plan/compile.ts";
 import { logicalNameProblem } from "../plan/names.ts";
+import { jetStreamSpec } from "../plan/spec.ts";
 import { type Stores, storesFor } from "../tenancy/access.ts";
 import { type Receipt, receiptLine } from "../tenancy/receipt.ts";
 import { type ConfigReader, resolveAccess } from "../tenancy/resolve-access.ts";
@@ -31,6 +32,8 @@ export async function storesOf({ platform }: { platform: string }): Promise<Stor
 /** A property, or a value that is only known later. */
 export const known = <T extends z.ZodType>(schema: T) => z.union([z.literal(UNKNOWN), schema]);
 
+export const isKnown = (value: unknown): boolean => value !== UNKNOWN;
+
 /** What every resource of a tenant is told. */
 export const tenantInputs = {
   platform: known(z.string().min(1)),
@@ -46,6 +49,29 @@ export const tenantInputs = {
 
 /** The inputs of a resource that is part of a claimed tenant. */
 export const partInputs = { ...tenantInputs, generation: known(z.string().min(16)) };
+
+const { memoryBytes, diskBytes, streams, consumers } = jetStreamSpec.shape;
+
+/** An account's share of JetStream. */
+export const jetStreamInput = known(
+  z.strictObject({
+    memoryBytes: known(memoryBytes),
+    diskBytes: known(diskBytes),
+    streams: known(streams),
+    consumers: known(consumers),
+  }),
+);
+
+/** What asks for other credentials, when it is there and another text than before. */
+export const rotationInput = {
+  rotation: known(
+    z.string("expected a text, for example '2026-11'").min(1, "expected a text, not an empty one"),
+  ).optional(),
+};
+
+/** `rotation` when it asks for other credentials: one that is left out, or taken out, asks for nothing. */
+export const rotated = (olds: { rotation?: string }, news: { rotation?: string }): "rotation"[] =>
+  news.rotation === undefined ? [] : changed(olds, news, ["rotation"]);
 
 /** Checks inputs against a schema; each failure names its property. */
 export function checked<T>(schema: z.ZodObject, news: T): dynamic.CheckResult<T> {

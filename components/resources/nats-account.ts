@@ -1,9 +1,9 @@
 import * as pulumi from "@pulumi/pulumi";
 import { deleted } from "./deleted.ts";
 import type { TenantPartArgs } from "./etcd-prefix.ts";
-import { MODULE, stub } from "./stub.ts";
+import { ForwardedResource, MODULE, stub } from "./stub.ts";
 
-const provider = stub(() => import("ringfence/provider/v1/nats-account") as Promise<pulumi.dynamic.ResourceProvider>);
+const provider = stub("nats-account");
 
 /** How much of JetStream an account may take. The servers reserve the bytes, whether they are used or not. */
 export interface JetStreamArgs {
@@ -21,15 +21,21 @@ export interface NatsAccountArgs extends TenantPartArgs {
   /** Names of the users to make, one credentials text each. */
   users: pulumi.Input<pulumi.Input<string>[]>;
   jetStream: pulumi.Input<JetStreamArgs>;
+  /** Any text; another one makes another signing key and other users, see RetiredCredentials for the end of the earlier ones. */
+  rotation?: pulumi.Input<string> | undefined;
 }
 
 /** A NATS account with its users. Its deletion revokes them all and waits until nobody is connected. */
-export class NatsAccount extends pulumi.dynamic.Resource {
+export class NatsAccount extends ForwardedResource {
   static readonly __pulumiType = `pulumi-nodejs:dynamic/${MODULE}:NatsAccount`;
   /** The account's public key. */
   declare readonly account: pulumi.Output<string>;
-  /** Secret: signs further users. */
+  /** Secret: signs further users; stays when credentials are rotated, which ends what it has signed before. */
   declare readonly seed: pulumi.Output<string>;
+  /** The public key that signs the users. */
+  declare readonly signingKey: pulumi.Output<string>;
+  /** Secret: signs further users until the next rotation. */
+  declare readonly signingSeed: pulumi.Output<string>;
   /** Secret: user → text of its credentials file. */
   declare readonly creds: pulumi.Output<Record<string, string>>;
   /** The account's limits, as read back; `pulumi refresh` shows drift here. */
@@ -39,6 +45,8 @@ export class NatsAccount extends pulumi.dynamic.Resource {
     const outputs = {
       account: undefined,
       seed: undefined,
+      signingKey: undefined,
+      signingSeed: undefined,
       creds: undefined,
       limits: undefined,
       revocations: undefined,
@@ -46,7 +54,9 @@ export class NatsAccount extends pulumi.dynamic.Resource {
       exports: undefined,
       others: undefined,
     };
-    const secret = pulumi.mergeOptions(deleted(name, opts), { additionalSecretOutputs: ["seed", "creds"] });
-    super(provider, name, { ...args, ...outputs }, secret, MODULE, "NatsAccount");
+    const secret = pulumi.mergeOptions(deleted(name, opts), {
+      additionalSecretOutputs: ["seed", "signingSeed", "creds"],
+    });
+    super(provider, name, { ...args, ...outputs }, secret, "NatsAccount");
   }
 }

@@ -1,9 +1,9 @@
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import type { OnResidue } from "../plan/spec.ts";
 import { deleted } from "./deleted.ts";
-import { MODULE, stub } from "./stub.ts";
+import { ForwardedResource, MODULE, stub } from "./stub.ts";
 
-const provider = stub(() => import("ringfence/provider/v1/tenant-claim") as Promise<pulumi.dynamic.ResourceProvider>);
+const provider = stub("tenant-claim");
 
 export interface TenantClaimArgs {
   /** The platform's name. */
@@ -23,13 +23,15 @@ export interface TenantClaimArgs {
   onResidue?: pulumi.Input<OnResidue> | undefined;
   /** Take over what `ringfence adopt` registered under the name. @default false */
   adopt?: pulumi.Input<boolean> | undefined;
+  /** Let a change of the name, the platform or the owner remove the tenant and all of its data. @default false, such a change is refused */
+  allowReplace?: pulumi.Input<boolean> | undefined;
 }
 
 /**
  * The claim on a tenant's logical name, written by compare-and-swap before anything else of the tenant exists. A name
  * that equals, contains or lies within another live claim's is refused. Its deletion is the tenant's release.
  */
-export class TenantClaim extends pulumi.dynamic.Resource {
+export class TenantClaim extends ForwardedResource {
   static readonly __pulumiType = `pulumi-nodejs:dynamic/${MODULE}:TenantClaim`;
   declare readonly logicalName: pulumi.Output<string>;
   /** Random, part of every physical name. */
@@ -47,6 +49,6 @@ export class TenantClaim extends pulumi.dynamic.Resource {
       username: undefined,
       namespace: undefined,
     };
-    super(provider, name, { ...args, ...outputs }, deleted(name, opts), MODULE, "TenantClaim");
+    super(provider, name, { ...args, ...outputs }, deleted(name, opts), "TenantClaim");
   }
 }

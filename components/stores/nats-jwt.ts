@@ -68,7 +68,9 @@ export interface AccountClaim {
   jetStream: JetStreamShare | false;
   /** Clients that may be connected at once; -1 is unlimited, 0 refuses everybody. @default -1 */
   connections?: number;
-  /** Every user JWT issued before this moment is refused and its connection closed. */
+  /** Public keys whose users are let in as the account's own are. @default none */
+  signingKeys?: string[];
+  /** Every user JWT issued before this moment, or in its second, is refused and its connection closed. */
   revokedBefore?: Date;
   /** From here on the server refuses everybody of this account. */
   expires?: Date;
@@ -96,6 +98,7 @@ export function accountLimits(share: JetStreamShare | false, connections = unlim
 export function encodeAccount(claim: AccountClaim): Promise<string> {
   const limits = accountLimits(claim.jetStream, claim.connections);
   const account: Partial<Account> = { limits };
+  if (claim.signingKeys?.length) account.signing_keys = claim.signingKeys;
   if (claim.revokedBefore) account.revocations = { "*": seconds(claim.revokedBefore) };
   return encodeAccountJwt(claim.name, fromPublic(claim.publicKey), account, {
     algorithm: Algorithms.v2,
@@ -114,12 +117,14 @@ export interface AccountView {
   revocations: Record<string, number>;
   imports: number;
   exports: number;
-  /** Names of all other claims that are set, an expiry, a further signing key or default permissions for example. */
+  /** Public keys of its signing keys; one that is scoped shows with its scope. */
+  signingKeys: string[];
+  /** Names of all other claims that are set, an expiry or default permissions for example. */
   others: string[];
 }
 
 /** Claims that every account has, or that a view shows. */
-const SHOWN = ["type", "version", "limits", "revocations", "imports", "exports"];
+const SHOWN = ["type", "version", "limits", "revocations", "imports", "exports", "signing_keys"];
 
 /** Reads an account JWT; the signature is the server's business. */
 export function decodeAccount(jwt: string): AccountView {
@@ -132,6 +137,7 @@ export function decodeAccount(jwt: string): AccountView {
     revocations: { ...claims.nats.revocations },
     imports: claims.nats.imports?.length ?? 0,
     exports: claims.nats.exports?.length ?? 0,
+    signingKeys: (claims.nats.signing_keys ?? []).map((key) => (typeof key === "string" ? key : JSON.stringify(key))),
     others: [
       ...Object.keys(claims.nats).filter((name) => !SHOWN.includes(name)),
       ...(claims.exp ? ["exp"] : []),
@@ -139,15 +145,25 @@ export function decodeAccount(jwt: string): AccountView {
   };
 }
 
+export interface UserClaim {
+  name: string;
+  /** The seed of the account, or of one of its signing keys: a secret. */
+  accountSeed: string;
+  /** The account's public key. @default that of `accountSeed` */
+  account?: string;
+}
+
 /** A new user of an account, as the text of a credentials file (JWT and seed: a secret). */
-export async function userCreds(options: { name: string; accountSeed: string }): Promise<string> {
+export async function userCreds({ name, accountSeed, account }: UserClaim): Promise<string> {
   const user = createUser();
+  const signer = keyPair(accountSeed);
+  const foreign = account !== undefined && account !== signer.getPublicKey();
   const jwt = await encodeUser(
-    options.name,
+    name,
     user,
-    keyPair(options.accountSeed),
+    foreign ? fromPublic(account) : signer,
     { subs: unlimited, data: unlimited, payload: unlimited },
-    { algorithm: Algorithms.v2 },
+    { algorithm: Algorithms.v2, ...(foreign && { signer }) },
   );
   return text(fmtCreds(jwt, user));
 }

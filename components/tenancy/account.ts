@@ -1,4 +1,7 @@
-/** A tenant's part of NATS: one account, and one user in it for each vertex. */
+/**
+ * A tenant's part of NATS: one account, and one user in it for each vertex. Users are signed with a key of the account's
+ * that can be exchanged; the account's own seed signs nothing of ours, and is kept for who needs further users.
+ */
 
 import { StoreError, until } from "../stores/errors.ts";
 import { Nats } from "../stores/nats.ts";
@@ -15,6 +18,7 @@ import {
 import type { Stores } from "./access.ts";
 import type { Caller, Hold } from "./hold.ts";
 import { isLive, type TenantRef, withClaim, withFormerClaim } from "./live-claim.ts";
+import type { Claim } from "./registry.ts";
 
 /**
  * While an account is being created its JWT expires by itself, seconds: a push that arrives late, after the fence,
@@ -35,8 +39,10 @@ export interface AccountRequest {
   /** Names of the users, one credentials text each. */
   users: string[];
   jetStream: JetStreamShare;
-  /** What an earlier request gave: its account and its users are kept. */
-  existing?: { seed: string; creds: Record<string, string> };
+  /** What an earlier request gave: its account and its users are kept, unless they were fenced. */
+  existing?: { seed: string; signingSeed?: string; creds: Record<string, string> };
+  /** Make another signing key and other users; the earlier ones are good until they are retired. @default false */
+  rotate?: boolean;
 }
 
 /** What NATS has for a tenant; drift shows here. */
@@ -52,8 +58,12 @@ export interface AccountView {
 export interface OpenAccount extends AccountView {
   /** The account's public key. */
   account: string;
-  /** Secret: signs further users. */
+  /** Secret: signs further users, and is never exchanged. */
   seed: string;
+  /** The public key that signs the users; the account's own for what version 0.1.0 made, until the first rotation. */
+  signingKey: string;
+  /** Secret: signs further users until the next rotation. */
+  signingSeed: string;
   /** Secret: user → text of its credentials file. */
   creds: Record<string, string>;
 }
@@ -84,50 +94,100 @@ export async function ourAccounts(
   return ours;
 }
 
-/** Makes the account, or makes it right again. */
+/** Makes the account, or makes it right again. One that a fence was begun on is closed, and another one made. */
 export async function openAccount(stores: Stores, tenant: TenantRef, request: AccountRequest): Promise<OpenAccount> {
   const nats = await stores.nats();
-  const { seed } = request.existing ?? generateNkey("account");
-  const publicKey = publicKeyOf(seed);
+  const { existing, users, jetStream } = request;
   return withClaim(stores, tenant, (hold, seen) => {
-    const accounts = [...new Set([...seen.claim.accounts, publicKey])];
-    return hold.operation(seen, { accounts }, async ({ claim }) => {
-      const jwt = (expires?: Date) =>
-        encodeAccount({
-          name: accountName(tenant),
-          publicKey,
-          operatorSeed: stores.access.nats.operatorSeed,
-          jetStream: request.jetStream,
-          ...(expires && { expires }),
-        });
+    const { seed, account, signer, isNew, rotated, opening } = keysFor(seen.claim, request);
+    return hold.operation(seen, opening, async ({ claim }) => {
+      if (existing && isNew) await fenceOthers(stores, hold, claim);
+      const jwt = (expires?: Date) => accountJwt(stores, { ...tenant, account, jetStream }, claim, expires);
       // One that was deleted comes back by a JWT that differs from its last one, and two of one second do not differ.
-      if (!(await nats.lookup(publicKey)))
-        await pushAndReadBack(hold, nats, publicKey, await jwt(new Date(Date.now() + CREATING_TTL * 1000)));
-      await pushAndReadBack(hold, nats, publicKey, await jwt());
+      if (!(await nats.lookup(account)))
+        await pushAndReadBack(hold, nats, account, await jwt(new Date(Date.now() + CREATING_TTL * 1000)));
+      await pushAndReadBack(hold, nats, account, await jwt());
 
+      // What is issued in that second goes with the earlier ones.
+      await until(async () => seconds() > (claim.rotatedAt ?? 0) || undefined, SECOND);
       const creds: Record<string, string> = {};
-      for (const name of request.users) {
-        creds[name] = request.existing?.creds[name] ?? (await userCreds({ name, accountSeed: seed }));
+      for (const name of users) {
+        const kept = isNew || rotated ? undefined : existing?.creds[name];
+        creds[name] = kept ?? (await userCreds({ name, account, accountSeed: signer }));
       }
-      await requireJetStream(stores, seed);
-      const view = await observeAccount(stores, publicKey);
-      if (!view) throw new StoreError(`${nats.label} lost account ${publicKey} right after it was pushed: run again`);
+      await requireJetStream(stores, account, signer);
+      const view = await observeAccount(stores, account, claim);
+      if (!view) throw new StoreError(`${nats.label} lost account ${account} right after it was pushed: run again`);
       const made = { ...claim.made, nats: true };
       return {
-        result: { account: publicKey, seed, creds, ...view },
+        result: { account, seed, signingKey: publicKeyOf(signer), signingSeed: signer, creds, ...view },
         closing: { made, state: made.etcd ? "active" : "creating" },
       };
     });
   });
 }
 
-/** With a user that nobody keeps. */
-async function requireJetStream({ access }: Stores, accountSeed: string): Promise<void> {
-  const creds = await userCreds({ name: "probe", accountSeed });
-  await Nats.requireJetStream({ servers: access.nats.servers, creds });
+const seconds = () => Math.floor(Date.now() / 1000);
+
+/** How long the next second is waited for. */
+const SECOND = { deadlineMs: 2_000, late: () => new Error("the clock stands still, or was set back: run again") };
+
+/** What an account is opened with, and what the claim names before that. */
+function keysFor(claim: Claim, { existing, rotate = false }: AccountRequest) {
+  const { handedOut, accounts, signers } = claim;
+  const isNew = !existing || publicKeyOf(existing.seed) !== handedOut.account;
+  const { seed } = isNew ? generateNkey("account") : existing;
+  const account = publicKeyOf(seed);
+  const last = isNew ? undefined : (existing.signingSeed ?? seed);
+  const rotated = !isNew && (rotate || isRetired(claim, account, publicKeyOf(last ?? seed)));
+  const signer = last === undefined || rotated ? generateNkey("account").seed : last;
+  // The account's own key needs no mention.
+  const mentioned = [...(isNew ? [] : signers), publicKeyOf(signer)].filter((key) => key !== account);
+  const opening: Partial<Claim> = {
+    accounts: [...new Set([...accounts, account])],
+    handedOut: { ...handedOut, account },
+    signers: [...new Set(mentioned)],
+    ...(isNew && { rotatedAt: undefined, revokedUntil: undefined }),
+    ...(rotated && { rotatedAt: seconds() }),
+  };
+  return { seed, account, signer, isNew, rotated, opening };
 }
 
-async function pushAndReadBack(hold: Hold, nats: Nats, publicKey: string, jwt: string): Promise<void> {
+/** Whether what a key has signed is refused: Pulumi's state is from before a rotation. */
+const isRetired = ({ signers, revokedUntil }: Claim, account: string, key: string): boolean =>
+  key === account ? revokedUntil !== undefined : !signers.includes(key);
+
+/** Closes what a fence was begun on, and maybe not ended. */
+async function fenceOthers(stores: Stores, hold: Hold, { accounts, handedOut }: Claim): Promise<void> {
+  for (const other of accounts.filter((each) => each !== handedOut.account))
+    await fence(stores, other, (act) => hold.call(act));
+}
+
+/** As the claim says that the account is to be. */
+export function accountJwt(
+  stores: Stores,
+  { account, jetStream, ...tenant }: TenantRef & { account: string; jetStream: JetStreamShare },
+  { signers, revokedUntil }: Claim,
+  expires?: Date,
+): Promise<string> {
+  return encodeAccount({
+    name: accountName(tenant),
+    publicKey: account,
+    operatorSeed: stores.access.nats.operatorSeed,
+    jetStream,
+    signingKeys: signers,
+    ...(revokedUntil && { revokedBefore: new Date(revokedUntil * 1000) }),
+    ...(expires && { expires }),
+  });
+}
+
+/** With a user that nobody keeps. */
+async function requireJetStream(stores: Stores, account: string, accountSeed: string): Promise<void> {
+  const creds = await userCreds({ name: "probe", account, accountSeed });
+  await Nats.requireJetStream(stores.natsAs(creds));
+}
+
+export async function pushAndReadBack(hold: Hold, nats: Nats, publicKey: string, jwt: string): Promise<void> {
   await hold.call(() => nats.push(jwt));
   if ((await nats.lookup(publicKey)) !== jwt) {
     throw new StoreError(`${nats.label} has another JWT for account ${publicKey} than the one just pushed: run again`);
@@ -143,14 +203,25 @@ export const expectedAccount = (jetStream: JetStreamShare): AccountView => ({
   others: [],
 });
 
-/** What NATS has now; undefined when the account is not there. */
-export async function observeAccount(stores: Stores, account: string): Promise<AccountView | undefined> {
+/**
+ * What NATS has now, without the signing keys and the revocation that the claim names.
+ * @param claim none when the registry has none: nothing is left out then
+ * @returns undefined when the account is not there
+ */
+export async function observeAccount(
+  stores: Stores,
+  account: string,
+  claim: Pick<Claim, "signers" | "revokedUntil"> = { signers: [] },
+): Promise<AccountView | undefined> {
   const jwt = await (await stores.nats()).lookup(account);
   if (!jwt) return undefined;
-  const { issuer, limits, revocations, imports, exports, others } = decodeAccount(jwt);
+  const { issuer, limits, revocations, imports, exports, signingKeys, others } = decodeAccount(jwt);
   // The resolver takes an account that any operator signed, and its users are refused.
   if (issuer !== publicKeyOf(stores.access.nats.operatorSeed)) others.push("iss");
-  return { limits, revocations: Object.keys(revocations).length, imports, exports, others };
+  if (String(signingKeys.sort()) !== String([...claim.signers].sort())) others.push("signing_keys");
+  if (revocations["*"] !== claim.revokedUntil) others.push("revocations");
+  const foreign = Object.keys(revocations).filter((user) => user !== "*" || claim.revokedUntil === undefined);
+  return { limits, revocations: foreign.length, imports, exports, others };
 }
 
 /** Closes an account to everybody and waits until nobody is connected; one that is not there is closed already. */
@@ -209,10 +280,16 @@ export async function dropAccount(
 
 /** Fences the tenant's account; its data goes with the claim's release. */
 export async function fenceAccount(stores: Stores, tenant: TenantRef, account: string): Promise<void> {
-  await withFormerClaim(stores, tenant, isLive, (hold, seen) =>
-    hold.operation(seen, { state: "creating", made: { ...seen.claim.made, nats: false } }, async () => {
+  await withFormerClaim(stores, tenant, isLive, (hold, seen) => {
+    const { made, handedOut } = seen.claim;
+    const opening = {
+      state: "creating",
+      made: { ...made, nats: false },
+      handedOut: { ...handedOut, account: undefined },
+    } as const;
+    return hold.operation(seen, opening, async () => {
       await fence(stores, account, (act) => hold.call(act));
       return { result: undefined, closing: {} };
-    }),
-  );
+    });
+  });
 }

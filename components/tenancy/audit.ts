@@ -6,6 +6,7 @@ import type { Stores } from "./access.ts";
 import { ourAccounts } from "./account.ts";
 import { listDynamo, prefixesOf } from "./dynamo.ts";
 import { listGraves, reap } from "./graves.ts";
+import { roleOf } from "./prefix.ts";
 import { type Claim, EXTERNAL, type HeldClaim, keys, listClaims, type Recorded } from "./registry.ts";
 import { slotUsers } from "./slots.ts";
 
@@ -127,11 +128,11 @@ async function orphanKeys(etcd: Etcd, known: Set<string>): Promise<Finding[]> {
   return findings;
 }
 
-/** Users and roles of ours end in a generation. */
+/** Roles of ours end in a generation, and a tenant's first user has its role's name. */
 const OURS = /\.[0-9a-f]{24}$/;
 
 async function orphanUsers(etcd: Etcd, known: Set<string>): Promise<Finding[]> {
-  const orphan = (name: string) => OURS.test(name) && !known.has(name);
+  const orphan = (name: string) => OURS.test(roleOf(name)) && !known.has(roleOf(name));
   return [
     ...(await etcd.users()).filter(orphan).map((name): Finding => ({ kind: "user", name, detail: NO_CLAIM })),
     ...(await etcd.roles()).filter(orphan).map((name): Finding => ({ kind: "role", name, detail: NO_CLAIM })),

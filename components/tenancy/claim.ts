@@ -75,10 +75,12 @@ async function claimHeld(stores: Stores, runner: Runner, hold: Hold, request: Cl
   const { owner, logicalName, recorded, onResidue = "fail", adopt = false } = request;
   const { dynamoNamespace = logicalName.split("/").at(-1) as string } = request;
   const seen = await hold.claim();
-  if (seen?.claim.owner === EXTERNAL && adopt) return takeOver(stores, runner, hold, seen, request);
+  if (seen?.claim.owner === EXTERNAL && adopt) return takeOver(stores, runner, hold, seen, request, dynamoNamespace);
   if (seen && seen.claim.owner !== owner) throw new ClaimRefused(logicalName, seen);
-  if (seen && seen.claim.state !== "releasing")
+  if (seen && seen.claim.state !== "releasing") {
+    await requireAccount(stores, seen);
     return hold.rewrite(seen, { attempt: seen.claim.attempt + 1, recorded });
+  }
   if (seen) await releaseHeld(stores, hold, seen);
 
   const residue = await findResidue(stores, logicalName, dynamoNamespace);
@@ -100,11 +102,26 @@ async function claimHeld(stores: Stores, runner: Runner, hold: Hold, request: Cl
     }
   }
   for (;;) {
-    const slot = await freeSlot(stores, runner);
+    const slot = await freeSlot(stores, runner, residue.taken);
     const claim = { ...newClaim(owner, logicalName, recorded, slot.generation), password: slot.password, dynamo };
     const held = await putClaim(stores, hold, claim, slot.modRevision);
     if (held) return held;
   }
+}
+
+/**
+ * A claim that Pulumi's state has not noted, and that was complete, has an account in NATS.
+ * @throws VisibleError when it has none: the claim is of a tenant that was destroyed since, in a registry from a backup
+ */
+async function requireAccount(stores: Stores, { logicalName, claim }: HeldClaim): Promise<void> {
+  if (!claim.made.nats) return;
+  const nats = await stores.nats();
+  // Any of them: another one may have been about to be pushed when a run was killed.
+  for (const account of claim.accounts) if (await nats.lookup(account)) return;
+  throw new VisibleError(
+    `tenant '${logicalName}': the registry has generation ${claim.generation} of it, which Pulumi's state has not, and NATS has no account of it (${claim.accounts.join(", ")}). ` +
+      `etcd was restored from a backup from before its destroy: remove what came back by 'ringfence sweep --claim ${logicalName}#${claim.generation}', then run again`,
+  );
 }
 
 /** Thrown when residue is to be adopted and there are several generations of it. */
@@ -181,10 +198,12 @@ async function takeOver(
   hold: Hold,
   seen: HeldClaim,
   { owner, logicalName, recorded }: ClaimRequest,
+  dynamoNamespace: string,
 ): Promise<HeldClaim> {
   const key = keys.claim(logicalName);
+  const { taken } = await findResidue(stores, logicalName, dynamoNamespace);
   for (;;) {
-    const slot = await freeSlot(stores, runner);
+    const slot = await freeSlot(stores, runner, taken);
     const { generation, password } = slot;
     const claim = { ...newClaim(owner, logicalName, recorded, generation), password, dynamo: seen.claim.dynamo };
     const slotKey = keys.slot(generation);

@@ -7,7 +7,7 @@ import { type Operation, op, when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
 import { CREATING_TTL, dropAccount, fence } from "./account.ts";
 import { dropNamespace } from "./namespace.ts";
-import { dropRole, dropUser } from "./prefix.ts";
+import { dropRole, dropUsers } from "./prefix.ts";
 import { purge } from "./purge.ts";
 import { type Grave, keys } from "./registry.ts";
 
@@ -46,7 +46,7 @@ async function removeReturned(stores: Stores, grave: Grave, generation: string):
   const { username, accounts, prefix, namespace } = grave;
   const call = (act: () => Promise<void>) => act();
   if (namespace) await dropNamespace(stores, namespace, generation, call);
-  await dropUser(stores, username, call);
+  await dropUsers(stores, username, call);
   await dropRole(stores, username, call);
   await purge(stores, [prefix], {
     call,

@@ -1,5 +1,6 @@
 /** Acting on a tenant that is claimed, and on what a claim may have left. */
 import { VisibleError } from "../plan/visible-error.ts";
+import type { Etcd } from "../stores/etcd.ts";
 import type { Stores } from "./access.ts";
 import { type Hold, withTenant } from "./hold.ts";
 import { type Claim, type HeldClaim, holder, keys, readClaim } from "./registry.ts";
@@ -55,8 +56,19 @@ export async function withFormerClaim<T>(
 export async function standing({ etcd }: Stores, tenant: TenantRef): Promise<Claim | undefined> {
   const seen = await readClaim(etcd, tenant.logicalName);
   if (isOf(tenant, seen)) return isLive(seen.claim) ? seen.claim : undefined;
-  if (await etcd.get(keys.releasedGeneration(tenant.owner, tenant.generation))) return undefined;
+  if (await wasReleased(etcd, tenant)) return undefined;
   throw notLive(tenant, seen);
+}
+
+/** Whether the registry knows that a generation was released; it forgets after a while. */
+export async function wasReleased(etcd: Etcd, { owner, generation }: TenantRef): Promise<boolean> {
+  return (await etcd.get(keys.releasedGeneration(owner, generation))) !== undefined;
+}
+
+/** The claim that a tenant has or had, whatever its state; undefined when the registry has none of its generation. */
+export async function formerClaim({ etcd }: Stores, tenant: TenantRef): Promise<Claim | undefined> {
+  const seen = await readClaim(etcd, tenant.logicalName);
+  return isOf(tenant, seen) ? seen.claim : undefined;
 }
 
 /** @throws VisibleError that says what the registry has instead */
@@ -68,6 +80,11 @@ function requireLive(tenant: TenantRef, seen: HeldClaim | undefined): HeldClaim 
 const isOf = ({ owner, generation }: TenantRef, seen: HeldClaim | undefined): seen is HeldClaim =>
   seen?.claim.owner === owner && seen.claim.generation === generation;
 
+/** The way out when state has what the registry lacks. */
+export const RESTORED =
+  "etcd was restored from a backup, or is another one, and nothing is made anew by itself: put back what the registry lacks " +
+  "by 'pulumi stack export --file state.json' and 'ringfence adopt --from-state state.json', then run again";
+
 function notLive({ logicalName, generation, owner }: TenantRef, seen: HeldClaim | undefined): VisibleError {
   const found = !seen
     ? "no claim of it"
@@ -76,8 +93,8 @@ function notLive({ logicalName, generation, owner }: TenantRef, seen: HeldClaim 
       : seen.claim.generation !== generation
         ? `generation ${seen.claim.generation}`
         : "a release of it under way";
-  return new VisibleError(
-    `tenant '${logicalName}', generation ${generation}: the registry has ${found}. ` +
-      "If etcd was restored from a backup, restore the newer one; otherwise destroy this pipeline and bring it up again",
-  );
+  const way = seen
+    ? "If etcd was restored from a backup, restore the newer one; otherwise destroy this pipeline and bring it up again"
+    : RESTORED;
+  return new VisibleError(`tenant '${logicalName}', generation ${generation}: the registry has ${found}. ${way}`);
 }

@@ -58,10 +58,18 @@ export interface Removed {
 /** The outside objects that a claim names. */
 export interface Intents {
   prefix: string;
-  /** etcd user and role. */
+  /** etcd role and first user; users that were made later are named `<username>.<8 hex>`. */
   username: string;
   /** Kubernetes namespace. */
   namespace: string;
+}
+
+/** Which of a tenant's etcd users and NATS accounts are in use. One that a fence was begun on is not, ever again: a call of it may come late. */
+export interface HandedOut {
+  /** etcd user. */
+  username?: string | undefined;
+  /** The account's public key. */
+  account?: string | undefined;
 }
 
 /** A tenant's ownership record; it names every outside object before that object is made. */
@@ -72,7 +80,8 @@ export interface Claim {
   /** Random, part of every physical name. */
   generation: string;
   intents: Intents;
-  /** Of the slot's user, sealed, until that user is fenced. */
+  handedOut: HandedOut;
+  /** Of the etcd user that is handed out, sealed. */
   password?: string | undefined;
   /** Dynamo's namespaces whose keys at etcd's root belong to the claim: those of a deployment that was there before us. */
   dynamo: string[];
@@ -80,6 +89,12 @@ export interface Claim {
   attempt: number;
   /** Public keys of every account that was ever about to be pushed, newest last. */
   accounts: string[];
+  /** Public signing keys of the account that is handed out, newest last; none in one of version 0.1.0. */
+  signers: string[];
+  /** When the account's credentials were last rotated, seconds since 1970: later ones are newer than that. */
+  rotatedAt?: number | undefined;
+  /** Every user of the account that was issued until then is refused, seconds since 1970. */
+  revokedUntil?: number | undefined;
   /** What was removed before the release itself, for its receipt. */
   removed: Partial<Removed>;
   /** What has been made and read back. */
@@ -101,6 +116,7 @@ export interface StackRecord {
 /** What a release that cannot be sure of its predecessors leaves a note of. */
 export interface Grave {
   logicalName: string;
+  /** etcd role and first user, as in a claim's intents. */
   username: string;
   accounts: string[];
   prefix: string;
@@ -138,15 +154,20 @@ export const newClaim = (
   owner,
   generation,
   intents: intents(logicalName, generation),
+  handedOut: { username: userName(generation) },
   dynamo: [],
   attempt: 1,
   accounts: [],
+  signers: [],
   removed: {},
   made: { etcd: false, nats: false },
   open: false,
   suspect: false,
   recorded,
 });
+
+/** As earlier versions wrote them. */
+type StoredClaim = Omit<Claim, "intents" | "handedOut" | "dynamo" | "signers"> & Partial<Claim>;
 
 /** What claims of version 0.1.0 name without saying so. */
 const impliedIntents = (logicalName: string, generation: string): Intents => ({
@@ -179,8 +200,10 @@ export async function listClaims(etcd: Etcd, owner?: string): Promise<HeldClaim[
 
 export function claimOf(entry: Entry): HeldClaim {
   const logicalName = entry.key.slice(CLAIMS.length, -1);
-  const stored = JSON.parse(entry.value) as Omit<Claim, "intents" | "dynamo"> & Partial<Claim>;
-  const claim = { intents: impliedIntents(logicalName, stored.generation), dynamo: [], ...stored };
+  const stored = JSON.parse(entry.value) as StoredClaim;
+  const { intents = impliedIntents(logicalName, stored.generation), accounts } = stored;
+  const handedOut = { username: intents.username, account: accounts.at(-1) };
+  const claim = { intents, handedOut, dynamo: [], signers: [], ...stored };
   return { logicalName, claim, modRevision: entry.modRevision };
 }
 

@@ -12,7 +12,7 @@ import { bury } from "./graves.ts";
 import type { Hold } from "./hold.ts";
 import { type TenantRef, withFormerClaim } from "./live-claim.ts";
 import { dropNamespace, requireNothingOutlives } from "./namespace.ts";
-import { dropUser } from "./prefix.ts";
+import { dropUsers, usersOf } from "./prefix.ts";
 import { purge } from "./purge.ts";
 import { fileReceipt, type Receipt } from "./receipt.ts";
 import { type Claim, type HeldClaim, keys } from "./registry.ts";
@@ -114,13 +114,13 @@ class Release {
   }
 
   /**
-   * The user goes and its role, which nobody else has, stays for the next batch of slots to drop: each change of a user
+   * The users go and their role, which nobody else has, stays for the next batch of slots to drop: each change of a user
    * or role fails requests of everybody.
    * @returns the revision after which no write of the tenant can land
    */
   async #fence(): Promise<string> {
     const { intents, accounts } = this.#claim;
-    if (await dropUser(this.#stores, intents.username, this.#call)) this.#receipt.removed.users++;
+    this.#receipt.removed.users += await dropUsers(this.#stores, intents.username, this.#call);
     const fencedAt = await this.#stores.etcd.revision();
     for (const account of accounts) await fence(this.#stores, account, this.#call);
     return fencedAt;
@@ -171,7 +171,7 @@ class Release {
   async #isClean(): Promise<boolean> {
     const { etcd } = this.#stores;
     const { accounts, dynamo, generation, intents } = this.#claim;
-    if ((await etcd.rolesOf(intents.username)) !== undefined) return false;
+    if ((await usersOf(this.#stores, intents.username)).length > 0) return false;
     if (!(await globalKeysAreGone(etcd, dynamo))) return false;
     if (accounts.length > 0) {
       const nats = await this.#stores.nats();

@@ -20,6 +20,8 @@ export interface Residue {
   generations: LostGeneration[];
   /** Keys at etcd's root of the Dynamo namespace; none when another claim has adopted it. */
   dynamo: DynamoKeys;
+  /** Every generation that NATS or Kubernetes have something of, whoever's. */
+  taken: ReadonlySet<string>;
 }
 
 /** Thrown when there is residue and `onResidue` is `fail`. */
@@ -77,7 +79,11 @@ export async function findResidue(stores: Stores, logicalName: string, dynamoNam
       lose(metadata.labels?.[GENERATION_LABEL])?.namespaces.push(metadata.name);
   }
   for (const found of lost.values()) found.keys = await etcd.count(found.prefix);
-  return { generations: [...lost.values()], dynamo };
+  const taken = new Set([
+    ...accounts.map(({ tenant }) => tenant.generation),
+    ...namespaces.map(({ metadata }) => metadata.labels?.[GENERATION_LABEL] ?? ""),
+  ]);
+  return { generations: [...lost.values()], dynamo, taken };
 }
 
 export const isResidue = ({ generations, dynamo }: Residue): boolean => generations.length > 0 || dynamo.total > 0;
@@ -95,6 +101,8 @@ export function claimsOnResidue(residue: Residue, blank: Claim, logicalName: str
       ...blank,
       generation,
       accounts,
+      // Who has their credentials, nobody knows.
+      handedOut: {},
       intents: { ...intents(logicalName, generation), ...(namespace && { namespace }) },
     }),
   );

@@ -42,15 +42,19 @@ export interface Slot {
   modRevision: string;
 }
 
-/** A slot that is free, of a new batch when there is none. */
-export async function freeSlot(stores: Stores, runner: Runner): Promise<Slot> {
+/**
+ * A slot that is free, of a new batch when there is none.
+ * @param taken generations that other stores have already: a registry that came from a backup may call them free
+ */
+export async function freeSlot(stores: Stores, runner: Runner, taken: ReadonlySet<string>): Promise<Slot> {
+  const free = async () => (await readySlots(stores)).filter(({ generation }) => !taken.has(generation));
   for (;;) {
-    const ready = await readySlots(stores);
+    const ready = await free();
     // Any of them: whoever asks at the same moment takes another one.
     const slot = ready[randomInt(Math.max(ready.length, 1))];
     if (slot) return slot;
     await withTenant(stores, runner, LOCK, async (hold) => {
-      if ((await readySlots(stores)).length === 0) await makeBatch(stores, hold);
+      if ((await free()).length === 0) await makeBatch(stores, hold);
     });
   }
 }

@@ -14,7 +14,7 @@ describe("credentials", () => {
 
   it("are secret outputs of the resources that make them", () => {
     assert.deepEqual(all.get("EtcdPrefix chat-etcd")?.additionalSecretOutputs, ["password"]);
-    assert.deepEqual(all.get("NatsAccount chat-nats")?.additionalSecretOutputs, ["seed", "creds"]);
+    assert.deepEqual(all.get("NatsAccount chat-nats")?.additionalSecretOutputs, ["seed", "signingSeed", "creds"]);
   });
 
   it("stay secret on the way out, and nothing else is", async () => {
@@ -58,15 +58,18 @@ describe("a changed credential", () => {
 });
 
 describe("a secret in a vertex' environment", () => {
-  it("hides the environment, and neither the image nor the phase nor a number", async () => {
-    const env = { TOKEN: pulumi.secret("hunter2") };
+  it("hides itself, and neither its neighbours nor the image nor the phase nor a number", async () => {
+    const env = { TOKEN: pulumi.secret("hunter2"), LOG: "info" };
     let pipeline: ReturnType<typeof chat> | undefined;
     const all = await run(() => {
       pipeline = chat({ vertices: { web: { image: "i", env } } });
     });
     const { spec } = (all.get("Deployment chat.web-deployment") as Registered).inputs;
     const [container] = spec.template.spec.containers;
-    assert.ok(container.env instanceof Secret);
+    assert.deepEqual(container.env.slice(-2), [
+      { name: "TOKEN", value: new Secret("hunter2") },
+      { name: "LOG", value: "info" },
+    ]);
     assert.equal(container.image, "i");
     assert.equal(spec.replicas, 1);
     for (const plain of [pipeline?.phase, pipeline?.gpus, pipeline?.vertices.web?.wanted])

@@ -25,7 +25,7 @@ export async function secretsOf(project: Project, env: NodeJS.ProcessEnv): Promi
     const plain = (property: string) => JSON.parse(outputs[property].plaintext);
     if (kind === "EtcdPrefix") secrets.set(`the password of ${urn}`, plain("password"));
     if (kind !== "NatsAccount") continue;
-    secrets.set(`the seed of ${urn}`, plain("seed"));
+    secrets.set(`the seed of ${urn}`, plain("seed")).set(`the signing seed of ${urn}`, plain("signingSeed"));
     for (const [user, creds] of Object.entries(plain("creds"))) addCreds(`${user} of ${urn}`, creds as string);
   }
   return secrets;

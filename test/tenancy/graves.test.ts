@@ -78,7 +78,8 @@ describe("what may come back after a release", function () {
     await etcdOf(chat).put(`${prefix}back`).value("1");
     const name = `ringfence:${chat.logicalName}:${chat.generation}`;
     const publicKey = chat.nats.account;
-    await (await stores.nats()).push(await encodeAccount({ name, publicKey, operatorSeed, jetStream }));
+    const signingKeys = [chat.nats.signingKey];
+    await (await stores.nats()).push(await encodeAccount({ name, publicKey, operatorSeed, jetStream, signingKeys }));
     const nats = await natsOf(chat);
     await (await nats.jetstreamManager()).streams.add({ name: "BACK", subjects: ["back"] });
     const labels = { [OWNER_LABEL]: chat.owner, [GENERATION_LABEL]: chat.generation };

@@ -144,8 +144,6 @@ export async function goOn(model: Model, world: World, stalled: Stalled): Promis
     const over = stalled.write === "revokeLease" || record === undefined;
     if ("result" in outcome) assert(over, `${stalled.what}, overtaken at ${stalled.write}, went on to its end`);
     else assert(outcome.error instanceof Superseded, outcome.error.stack);
-    // No guard can hold a call back: a tenant that came up again meanwhile has lost its user, until its next `up`.
-    if (stalled.write === "deleteUser") model.doubt(stalled.effects);
     return compare(model, world, NOTHING, true);
   }
   // Others may have changed what it finds now.

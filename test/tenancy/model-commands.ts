@@ -17,7 +17,7 @@ import { passTime, recorded, type Tenant } from "./scene.ts";
 export const STACKS = 2;
 
 /** Writes of an `up`, and of a release with its fences: somewhat more than they have. */
-const [UP_WRITES, RELEASE_WRITES] = [20, 30];
+const [UP_WRITES, RELEASE_WRITES] = [26, 30];
 
 interface Script {
   /** Whether the command makes sense now. @default always */
@@ -63,6 +63,7 @@ const up = fc
     name,
     onResidue: fc.constantFrom("fail", "purge", "adopt"),
     adopt: fc.boolean(),
+    rotate: seldom,
     late: seldom,
     stop: stopWithin(UP_WRITES),
   })
@@ -73,7 +74,7 @@ const up = fc
         const stack = nth(model.stacks, of);
         const { ledger } = stack;
         const earlier = late && !stop ? world.earlier.get(ledger) : undefined;
-        const what = `up(stack ${of}, ${name}, onResidue ${how.onResidue}, adopt ${how.adopt}${earlier ? ", late" : ""}${shown(stop)})`;
+        const what = `up(stack ${of}, ${name}, onResidue ${how.onResidue}, adopt ${how.adopt}${how.rotate ? ", rotate" : ""}${earlier ? ", late" : ""}${shown(stop)})`;
         tell(what);
         const succeed = (tenant: Tenant) => noteTenant(model, world, stack, name, tenant);
         if (earlier) {
@@ -114,8 +115,10 @@ function noteTenant(model: Model, world: World, stack: Stack, name: Name, tenant
     held?.generation === generation && held.attempt === attempt && held.state === "active",
     "up gave another claim",
   );
-  world.workers.push({ tenant, messages: 0 });
-  model.note({ stack, name, owner, generation, attempt, account: tenant.nats.account });
+  const { account } = tenant.nats;
+  const messages = world.workers.findLast((earlier) => earlier.tenant.nats.account === account)?.messages ?? 0;
+  world.workers.push({ tenant, messages });
+  model.note({ stack, name, owner, generation, attempt, account });
 }
 
 /** Deletes a tenant as Pulumi's state has it. */

@@ -13,8 +13,9 @@ import { createLedger } from "../../components/tenancy/ledger.ts";
 import { fencePrefix, openPrefix } from "../../components/tenancy/prefix.ts";
 import { type HeldClaim, keys, listClaims } from "../../components/tenancy/registry.ts";
 import { release } from "../../components/tenancy/release.ts";
+import { retireCredentials } from "../../components/tenancy/rotation.ts";
 import { type Held, type Model, NAMES, type Name, type Note, type Stack } from "./model.ts";
-import { access, jetStream, natsOf, newProcess, recorded, type Tenant } from "./scene.ts";
+import { access, jetStream, natsOf, newProcess, presentOf, recorded, type Tenant } from "./scene.ts";
 
 /** How long a server may take to tell a client that it was shut out, milliseconds. */
 const DEADLINE_MS = 5_000;
@@ -77,16 +78,27 @@ export class World {
     return (await this.stores.etcd.get(keys.stack(ledger)))?.modRevision;
   }
 
-  /** What `pulumi up` does for a tenant. */
-  async up(stores: Stores, owner: string, name: Name, how: Pick<ClaimRequest, "onResidue" | "adopt">): Promise<Tenant> {
+  /** What `pulumi up` does for a tenant: parts that its state has are updated, with other credentials when it rotates them. */
+  async up(
+    stores: Stores,
+    owner: string,
+    name: Name,
+    { rotate, ...how }: Pick<ClaimRequest, "onResidue" | "adopt"> & { rotate: boolean },
+  ): Promise<Tenant> {
     const logicalName = this.logicalName(name);
     const names = { logicalName, dynamoNamespace: this.namespace(name) };
     const claimed = await claimTenant(stores, { owner, recorded: recorded(name), ...names, ...how });
     const ref = { owner, logicalName, generation: claimed.generation };
-    const etcd = openPrefix(stores, ref);
-    const nats = openAccount(stores, ref, { users: ["worker"], jetStream });
-    await Promise.allSettled([etcd, nats]);
-    return { ...ref, claimed, etcd: await etcd, nats: await nats };
+    const noted = this.workers.findLast(({ tenant }) => tenant.generation === ref.generation)?.tenant;
+    const parts = [
+      openPrefix(stores, ref, { ...(noted && { existing: noted.etcd, rotate }) }),
+      openAccount(stores, ref, { users: ["worker"], jetStream, ...(noted && { existing: noted.nats, rotate }) }),
+    ] as const;
+    await Promise.allSettled(parts);
+    const [etcd, nats] = await Promise.all(parts);
+    const tenant = { ...ref, claimed, etcd, nats };
+    if (noted && rotate) await retireCredentials(stores, ref, presentOf(tenant));
+    return tenant;
   }
 
   /** What `pulumi destroy` does for a tenant that its state has. */

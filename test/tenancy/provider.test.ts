@@ -5,6 +5,7 @@ import { join } from "node:path";
 import * as etcdPrefix from "../../components/provider/v1/etcd-prefix.ts";
 import * as ledger from "../../components/provider/v1/ledger.ts";
 import * as natsAccount from "../../components/provider/v1/nats-account.ts";
+import * as retiredCredentials from "../../components/provider/v1/retired-credentials.ts";
 import * as tenantClaim from "../../components/provider/v1/tenant-claim.ts";
 import { Etcd } from "../../components/stores/etcd.ts";
 import { op } from "../../components/stores/etcd-txn.ts";
@@ -14,6 +15,9 @@ import { keys } from "../../components/tenancy/registry.ts";
 import { access, newProcess, newRealm, tidy, tracesOf } from "./scene.ts";
 
 const { operatorSeed } = access.nats;
+
+/** How the engine writes what it does not know yet. */
+const unknown = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 
 /** As the engine acts on the dynamic resources: with what state holds, and no memory of its own. */
 describe("the dynamic resources", function () {
@@ -159,11 +163,23 @@ describe("the dynamic resources", function () {
     await natsAccount.update("", outs, accountInputs);
   });
 
-  it("replace a tenant whose name or owner changes, and only note a new place in the program", async () => {
-    const renamed = await tenantClaim.diff("", claim, { ...claimInputs, logicalName: `${realm}/other` });
-    assert.deepEqual(renamed.replaces, ["logicalName"]);
-    assert.equal(renamed.deleteBeforeReplace, true);
-    assert.deepEqual((await tenantClaim.diff("", claim, { ...claimInputs, owner: "other" })).replaces, ["owner"]);
+  it("replace a tenant by one of another name or owner only where that is allowed, and only note a new place in the program", async () => {
+    const renamed = { ...claimInputs, logicalName: `${realm}/other` };
+    await assert.rejects(
+      tenantClaim.diff("", claim, renamed),
+      new RegExp(
+        `^VisibleError: tenant '${logicalName}': logicalName would become '${realm}/other' instead of '${logicalName}', which makes another tenant and removes all data of this one: go back to '${logicalName}', or set 'allowReplace: true' on the pipeline$`,
+      ),
+    );
+    const others = { logicalName: `${realm}/other`, owner: "other", platform: "other" };
+    for (const [property, value] of Object.entries(others)) {
+      const news = { ...claimInputs, [property]: value };
+      await assert.rejects(tenantClaim.diff("", claim, news), new RegExp(`: ${property} would become '`));
+      const allowed = await tenantClaim.diff("", claim, { ...news, allowReplace: true });
+      assert.deepEqual([allowed.replaces, allowed.deleteBeforeReplace], [[property], true]);
+      const later = await tenantClaim.diff("", claim, { ...claimInputs, [property]: unknown });
+      assert.deepEqual(later.replaces, [property], "what is not known yet is judged when it is");
+    }
     const moved = { ...claimInputs, resource: "chat2" };
     const seen = await tenantClaim.diff("", claim, moved);
     assert.deepEqual({ changes: seen.changes, replaces: seen.replaces }, { changes: true, replaces: [] });
@@ -172,8 +188,37 @@ describe("the dynamic resources", function () {
     assert.deepEqual({ generation, attempt }, { generation: claim.generation, attempt: claim.attempt });
   });
 
+  it("rotate credentials when that is asked for by another text, and by nothing else", async () => {
+    const changes = async (olds: { rotation?: string }, news: { rotation?: string }) => [
+      (await etcdPrefix.diff("", { ...prefix, ...olds }, { ...partInputs, ...news })).changes,
+      (await natsAccount.diff("", { ...account, ...olds }, { ...accountInputs, ...news })).changes,
+    ];
+    const [none, first, second] = [{}, { rotation: "2026-11" }, { rotation: "2026-12" }];
+    assert.deepEqual(await changes(none, first), [true, true]);
+    assert.deepEqual(await changes(first, second), [true, true]);
+    assert.deepEqual(await changes(first, first), [false, false]);
+    assert.deepEqual(await changes(first, none), [false, false]);
+    const { outs: news } = await etcdPrefix.update("", prefix, { ...partInputs, ...first });
+    assert.notEqual(news.username, prefix.username);
+    assert.equal(news.role, prefix.username);
+    assert.deepEqual((await etcdPrefix.read("", news)).props, news);
+    const { outs } = await natsAccount.update("", account, { ...accountInputs, ...first });
+    assert.deepEqual([outs.account, outs.seed], [account.account, account.seed]);
+    assert.deepEqual((await natsAccount.read("", outs)).props, outs);
+    const { username } = news;
+    const { account: key, signingKey } = outs;
+    const retired = { ...partInputs, username, account: key, signingKey, jetStream, namespace: "n", credentials: "c" };
+    assert.deepEqual((await retiredCredentials.check(retired, retired)).failures, []);
+    const { id, outs: noted } = await retiredCredentials.create(retired);
+    assert.equal((await retiredCredentials.diff(id, noted, retired)).changes, false);
+    assert.equal((await retiredCredentials.diff(id, noted, { ...retired, username: "u2" })).changes, true);
+    assert.equal(await stores.etcd.rolesOf(prefix.username), undefined);
+    prefix = news;
+    account = outs;
+    assert.deepEqual((await natsAccount.read("", account)).props, account, "what was retired is no drift");
+  });
+
   it("name the property of an input that is wrong, and let one that is not known yet pass", async () => {
-    const unknown = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
     const wrong = await tenantClaim.check(claimInputs, { ...claimInputs, logicalName: "Chat/A" });
     assert.deepEqual(
       wrong.failures?.map(({ property }) => property),
@@ -214,7 +259,7 @@ describe("the dynamic resources", function () {
     const { value } = (await stores.etcd.get(key)) ?? assert.fail();
     await stores.etcd.txn([], [op.remove(key)]);
     const lost = new RegExp(
-      `tenant '${logicalName}', generation ${claim.generation}: the registry has no claim of it. If etcd was`,
+      `tenant '${logicalName}', generation ${claim.generation}: the registry has no claim of it. etcd was restored from a backup, .* 'ringfence adopt --from-state state.json'`,
     );
     await assert.rejects(tenantClaim.read("", claim), lost);
     await assert.rejects(tenantClaim.diff("", claim, claimInputs), lost);

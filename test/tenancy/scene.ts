@@ -13,6 +13,7 @@ import type { TenantRef } from "../../components/tenancy/live-claim.ts";
 import { type OpenPrefix, openPrefix } from "../../components/tenancy/prefix.ts";
 import { type Grave, keys, listClaims, type Recorded } from "../../components/tenancy/registry.ts";
 import { resolveAccess } from "../../components/tenancy/resolve-access.ts";
+import type { Present } from "../../components/tenancy/rotation.ts";
 
 export const access = resolveAccess("platform", () => assert.fail("RINGFENCE_PLATFORM is not set; run by npm test"));
 
@@ -62,6 +63,16 @@ export async function provision(stores: Stores, owner: string, logicalName: stri
   const [etcd, nats] = await Promise.all(parts);
   return { ...ref, claimed, etcd, nats };
 }
+
+/** The credentials that a tenant has now. */
+export const presentOf = ({ claimed, etcd, nats }: Tenant): Present => ({
+  username: etcd.username,
+  account: nats.account,
+  signingKey: nats.signingKey,
+  jetStream,
+  namespace: claimed.namespace,
+  credentials: "new",
+});
 
 const ledgers: string[] = [];
 

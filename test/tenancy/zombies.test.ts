@@ -3,19 +3,51 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { Stores } from "../../components/tenancy/access.ts";
-import { openAccount } from "../../components/tenancy/account.ts";
+import { fenceAccount, openAccount } from "../../components/tenancy/account.ts";
 import { claimTenant, recordClaim } from "../../components/tenancy/claim.ts";
 import { listGraves } from "../../components/tenancy/graves.ts";
 import { deleteLedger } from "../../components/tenancy/ledger.ts";
-import { openPrefix } from "../../components/tenancy/prefix.ts";
+import { fencePrefix, openPrefix } from "../../components/tenancy/prefix.ts";
 import { intents, readClaim } from "../../components/tenancy/registry.ts";
 import { release } from "../../components/tenancy/release.ts";
 import { Superseded } from "../../components/tenancy/run.ts";
 import { faulty } from "./faults.ts";
-import { bound, jetStream, newLedger, newProcess, newRealm, provision, recorded, tidy, tracesOf } from "./scene.ts";
+import {
+  bound,
+  etcdOf,
+  jetStream,
+  natsOf,
+  newLedger,
+  newProcess,
+  newRealm,
+  provision,
+  recorded,
+  tidy,
+  tracesOf,
+} from "./scene.ts";
 
 /** Seconds: a lock's lease, and etcd's grain in running it out. */
 const LEASE = 15 + 3;
+
+/** A process that hangs right before a call, between its look at the lock and the call itself, until it may go on. */
+function hangingAt(call: string) {
+  const [gate, at] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const process = newProcess();
+  const gated = <T extends object>(server: T): T =>
+    new Proxy(server, {
+      get: (target, name) => {
+        const member = bound(target, name) as (...args: unknown[]) => unknown;
+        if (name !== call) return member;
+        return async (...args: unknown[]) => {
+          at.resolve();
+          await gate.promise;
+          return member(...args);
+        };
+      },
+    });
+  const stores: Stores = { ...process, etcd: gated(process.etcd), nats: async () => gated(await process.nats()) };
+  return { stores, reached: at.promise, goOn: gate.resolve };
+}
 
 describe("a run that outlives its command", function () {
   this.timeout(40_000);
@@ -97,6 +129,39 @@ describe("a run that outlives its command", function () {
       assert(grave.notBefore > Date.now() + 60_000, "the grave must outlive the JWT that a late push may bring back");
     });
   }
+
+  it("fences nothing that a later run hands out, however late its calls come", async () => {
+    const logicalName = `${realm}/late-fence`;
+    const owner = await newLedger(stores);
+    const tenant = await provision(newProcess(), owner, logicalName);
+    await etcdOf(tenant).put(`${tenant.etcd.prefix}a`).value("1");
+    const { generation, etcd, nats } = tenant;
+    const ref = { owner, logicalName, generation };
+
+    const late = (error: Error) => error;
+    const [atUser, atAccount] = [hangingAt("deleteUser"), hangingAt("push")];
+    const fences = [fencePrefix(atUser.stores, ref).catch(late)];
+    await atUser.reached;
+    fences.push(fenceAccount(atAccount.stores, ref, nats.account).catch(late));
+    await atAccount.reached;
+
+    const next = newProcess();
+    const opened = await openPrefix(next, ref, { existing: etcd });
+    const account = await openAccount(next, ref, { users: ["worker"], jetStream, existing: nats });
+    assert.notEqual(opened.username, etcd.username);
+    assert.notEqual(account.account, nats.account);
+    await assert.rejects(etcdOf(tenant).get("/").exec(), /authentication failed/);
+    await assert.rejects(natsOf(tenant), /Authorization Violation/);
+
+    for (const { goOn } of [atUser, atAccount]) goOn();
+    for (const fence of fences) assert((await fence) instanceof Superseded, String(await fence));
+    const carriedOn = { ...tenant, etcd: opened, nats: account };
+    assert.equal(await etcdOf(carriedOn).get(`${opened.prefix}a`), "1", "it has its data");
+    await (await natsOf(carriedOn)).close();
+    assert.equal((await readClaim(stores.etcd, logicalName))?.claim.state, "active");
+    await release(newProcess(), { ...ref, attempt: tenant.claimed.attempt });
+    assert.deepEqual(await tracesOf(stores, logicalName), []);
+  });
 
   it("cannot claim while its stack is being destroyed, nor after", async () => {
     const logicalName = `${realm}/destroyed`;

@@ -3,7 +3,7 @@ import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
 import { standing } from "../../tenancy/live-claim.ts";
 import { expectedPrefix, fencePrefix, type OpenPrefix, observePrefix, openPrefix } from "../../tenancy/prefix.ts";
-import { changed, checked, partInputs, storesOf } from "../wire.ts";
+import { changed, checked, partInputs, rotated, rotationInput, storesOf } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
@@ -12,18 +12,23 @@ export interface EtcdPrefixInputs {
   owner: string;
   logicalName: string;
   generation: string;
+  /** Another one hands another user out; since 0.2.0. */
+  rotation?: string;
   stub?: number;
 }
 
-export type EtcdPrefixState = EtcdPrefixInputs & OpenPrefix;
+/** Version 0.1.0 had no `role`: it was the user's name. */
+export type EtcdPrefixState = EtcdPrefixInputs & Omit<OpenPrefix, "role"> & { role?: string };
 
-export const check = async (_olds: EtcdPrefixInputs, news: EtcdPrefixInputs) => checked(z.object(partInputs), news);
+const schema = z.object({ ...partInputs, ...rotationInput });
+
+export const check = async (_olds: EtcdPrefixInputs, news: EtcdPrefixInputs) => checked(schema, news);
 
 export async function diff(_id: string, olds: EtcdPrefixState, news: EtcdPrefixInputs): Promise<dynamic.DiffResult> {
   const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation"]);
   if (replaces.length > 0) return { changes: true, replaces, deleteBeforeReplace: true };
-  const drift = changed(olds, { ...expectedPrefix(olds) }, ["permissions", "roles"]);
-  const updates = [...drift, ...changed(olds, news, ["stub"])];
+  const drift = changed(olds, { ...expectedPrefix(bound(olds)) }, ["permissions", "roles"]);
+  const updates = [...drift, ...changed(olds, news, ["stub"]), ...rotated(olds, news)];
   // A destroy was killed after it had fenced this part, and before Pulumi noted that.
   const fenced = (await standing(await storesOf(olds), olds))?.made.etcd === false;
   return { changes: updates.length > 0 || fenced, replaces, deleteBeforeReplace: true };
@@ -35,7 +40,7 @@ export async function create(inputs: EtcdPrefixInputs): Promise<dynamic.CreateRe
 }
 
 export async function read(id: string, props: EtcdPrefixState): Promise<dynamic.ReadResult> {
-  return { id, props: { ...props, ...(await observePrefix(await storesOf(props), props.username)) } };
+  return { id, props: { ...props, ...(await observePrefix(await storesOf(props), bound(props))) } };
 }
 
 export async function update(
@@ -43,8 +48,11 @@ export async function update(
   olds: EtcdPrefixState,
   news: EtcdPrefixInputs,
 ): Promise<dynamic.UpdateResult> {
-  return { outs: { ...news, ...(await openPrefix(await storesOf(news), news, olds.password)) } };
+  const request = { existing: olds, rotate: rotated(olds, news).length > 0 };
+  return { outs: { ...news, ...(await openPrefix(await storesOf(news), news, request)) } };
 }
+
+const bound = <T extends EtcdPrefixState>(state: T) => ({ ...state, role: state.role ?? state.username });
 
 async function remove(_id: string, props: EtcdPrefixState): Promise<void> {
   await fencePrefix(await storesOf(props), props);

@@ -1,7 +1,11 @@
 /** Wire contract of `ringfence:Ledger`: its inputs and outputs are in state files in the field. */
 import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
+import { OWNER_LABEL } from "../../plan/labels.ts";
+import { VisibleError } from "../../plan/visible-error.ts";
+import type { Stores } from "../../tenancy/access.ts";
 import { createLedger, deleteLedger, ledgerState } from "../../tenancy/ledger.ts";
+import { RESTORED } from "../../tenancy/live-claim.ts";
 import { announce, changed, checked, STUB_VERSION, storesOf } from "../wire.ts";
 
 export { configure } from "../wire.ts";
@@ -31,8 +35,23 @@ export async function create(inputs: LedgerInputs): Promise<dynamic.CreateResult
 }
 
 export async function read(id: string, props: LedgerInputs): Promise<dynamic.ReadResult> {
-  const recorded = await ledgerState(await storesOf(props), id);
+  const stores = await storesOf(props);
+  const recorded = await ledgerState(stores, id);
+  if (!recorded) await requireNoNamespaces(stores, id);
   return recorded ? { id, props, inputs: props } : { id: "", props: {} };
+}
+
+/**
+ * @throws VisibleError when the cluster has tenants of a ledger that the registry has never heard of: were it forgotten, so
+ * would be whose they are
+ */
+async function requireNoNamespaces(stores: Stores, ledger: string): Promise<void> {
+  const namespaces = await (await stores.kubernetes()).namespaces(`${OWNER_LABEL}=${ledger}`);
+  if (namespaces.length === 0) return;
+  const names = namespaces.map(({ metadata: { name } }) => name).join(", ");
+  throw new VisibleError(
+    `ledger ${ledger}: the registry has no record of it, and the cluster has its namespaces ${names}. ${RESTORED}`,
+  );
 }
 
 export async function update(_id: string, _olds: LedgerInputs, news: LedgerInputs): Promise<dynamic.UpdateResult> {

@@ -1,10 +1,10 @@
 /** Wire contract of `ringfence:NatsAccount`: its inputs and outputs are in state files in the field. */
 import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
-import { jetStreamSpec } from "../../plan/spec.ts";
+import type { jetStreamSpec } from "../../plan/spec.ts";
 import { expectedAccount, fenceAccount, type OpenAccount, observeAccount, openAccount } from "../../tenancy/account.ts";
-import { standing } from "../../tenancy/live-claim.ts";
-import { changed, checked, known, partInputs, storesOf } from "../wire.ts";
+import { formerClaim, standing } from "../../tenancy/live-claim.ts";
+import { changed, checked, jetStreamInput, known, partInputs, rotated, rotationInput, storesOf } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
@@ -15,23 +15,23 @@ export interface NatsAccountInputs {
   generation: string;
   users: string[];
   jetStream: z.output<typeof jetStreamSpec>;
+  /** Another one hands other users out, signed by another key; since 0.2.0. */
+  rotation?: string;
   stub?: number;
 }
 
-export type NatsAccountState = NatsAccountInputs & OpenAccount;
+/** Version 0.1.0 had no signing keys: the account's own seed signed its users. */
+export type NatsAccountState = NatsAccountInputs &
+  Omit<OpenAccount, "signingKey" | "signingSeed"> & {
+    signingKey?: string;
+    signingSeed?: string;
+  };
 
-const { memoryBytes, diskBytes, streams, consumers } = jetStreamSpec.shape;
 const schema = z.object({
   ...partInputs,
+  ...rotationInput,
   users: known(z.array(z.string())),
-  jetStream: known(
-    z.strictObject({
-      memoryBytes: known(memoryBytes),
-      diskBytes: known(diskBytes),
-      streams: known(streams),
-      consumers: known(consumers),
-    }),
-  ),
+  jetStream: jetStreamInput,
 });
 
 export const check = async (_olds: NatsAccountInputs, news: NatsAccountInputs) => checked(schema, news);
@@ -46,7 +46,7 @@ export async function diff(_id: string, olds: NatsAccountState, news: NatsAccoun
     "exports",
     "others",
   ]);
-  const updates = [...drift, ...changed(olds, news, ["users", "jetStream", "stub"])];
+  const updates = [...drift, ...changed(olds, news, ["users", "jetStream", "stub"]), ...rotated(olds, news)];
   // A destroy was killed after it had fenced this part, and before Pulumi noted that.
   const fenced = (await standing(await storesOf(olds), olds))?.made.nats === false;
   return { changes: updates.length > 0 || fenced, replaces, deleteBeforeReplace: true };
@@ -58,7 +58,8 @@ export async function create(inputs: NatsAccountInputs): Promise<dynamic.CreateR
 }
 
 export async function read(id: string, props: NatsAccountState): Promise<dynamic.ReadResult> {
-  const observed = await observeAccount(await storesOf(props), props.account);
+  const stores = await storesOf(props);
+  const observed = await observeAccount(stores, props.account, await formerClaim(stores, props));
   // An account that somebody deleted shows as drift of its limits: the claim still names it, so `up` pushes it again.
   return {
     id,
@@ -71,7 +72,7 @@ export async function update(
   olds: NatsAccountState,
   news: NatsAccountInputs,
 ): Promise<dynamic.UpdateResult> {
-  const request = { ...news, existing: { seed: olds.seed, creds: olds.creds } };
+  const request = { ...news, existing: olds, rotate: rotated(olds, news).length > 0 };
   return { outs: { ...news, ...(await openAccount(await storesOf(news), news, request)) } };
 }
 

@@ -2,11 +2,13 @@
 import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
 import { type OnResidue, onResidueSpec } from "../../plan/spec.ts";
+import { VisibleError } from "../../plan/visible-error.ts";
 import { type Claimed, claimTenant, recordClaim } from "../../tenancy/claim.ts";
 import { standing } from "../../tenancy/live-claim.ts";
 import { release } from "../../tenancy/release.ts";
+import { releaseLost } from "../../tenancy/restored.ts";
 import { backendUrl } from "../backend.ts";
-import { announce, changed, checked, known, storesOf, tenantInputs } from "../wire.ts";
+import { announce, changed, checked, isKnown, known, storesOf, tenantInputs } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
@@ -23,6 +25,8 @@ export interface TenantClaimInputs {
   dynamoNamespace?: string;
   onResidue?: OnResidue;
   adopt?: boolean;
+  /** Let a change of name, platform or owner remove the tenant's data; since 0.2.0. */
+  allowReplace?: boolean;
   stub?: number;
 }
 
@@ -37,6 +41,7 @@ const schema = z.object({
   dynamoNamespace: known(z.string()).optional(),
   onResidue: known(onResidueSpec).optional(),
   adopt: known(z.boolean("expected true or false")).optional(),
+  allowReplace: known(z.boolean("expected true or false")).optional(),
 });
 
 export const check = async (_olds: TenantClaimInputs, news: TenantClaimInputs) => checked(schema, news);
@@ -44,9 +49,10 @@ export const check = async (_olds: TenantClaimInputs, news: TenantClaimInputs) =
 export async function diff(_id: string, olds: TenantClaimState, news: TenantClaimInputs): Promise<dynamic.DiffResult> {
   // The old tenant goes first: its successor may need the same name, and the same GPUs.
   const replacedBy = (replaces: string[]) => ({ changes: true, replaces, deleteBeforeReplace: true });
-  const moved = changed(olds, news, ["platform", "owner", "logicalName"]);
-  if (moved.length > 0) return replacedBy(moved);
   const claim = await standing(await storesOf(olds), olds);
+  const moved = changed(olds, news, ["platform", "owner", "logicalName"]);
+  if (claim && !news.allowReplace) requireUnmoved(olds, news, moved);
+  if (moved.length > 0) return replacedBy(moved);
   if (!claim) return replacedBy(["generation"]);
   const updates = changed(olds, news, ["organization", "project", "stack", "resource", "stub"]);
   // A stack that was moved to another backend: sweep would miss it in the old one.
@@ -74,8 +80,25 @@ export async function update(
   return { outs: { ...olds, ...news } };
 }
 
+/** @throws VisibleError when a live tenant would be replaced: one that is known only later is judged then */
+function requireUnmoved<K extends "platform" | "owner" | "logicalName">(
+  olds: TenantClaimState,
+  news: TenantClaimInputs,
+  moved: K[],
+): void {
+  const [property] = moved.filter((name) => isKnown(news[name]));
+  if (!property) return;
+  const [from, to] = [olds[property], news[property]];
+  throw new VisibleError(
+    `tenant '${olds.logicalName}': ${property} would become '${to}' instead of '${from}', which makes another tenant and removes all data of this one: ` +
+      `go back to '${from}', or set 'allowReplace: true' on the pipeline`,
+  );
+}
+
 async function remove(_id: string, props: TenantClaimState): Promise<void> {
-  const receipt = await release(await storesOf(props), props);
+  const stores = await storesOf(props);
+  const receipt =
+    (await release(stores, props)) ?? (await releaseLost(stores, { ...props, recorded: recordedIn(props) }));
   if (receipt) announce(receipt);
 }
 
