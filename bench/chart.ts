@@ -147,3 +147,53 @@ function ticks([least, most]: readonly [number, number]): number[] {
     found.push(...[1, 2, 5].map((digit) => Number((digit * 10 ** power).toPrecision(1))));
   return found.filter((tick) => tick >= least && tick <= most);
 }
+
+export interface TimelineChart {
+  title: string;
+  x: string;
+  y: string;
+  /** One above the other, over the same time; a mark is a moment, on the axis of x. */
+  lanes: Array<{ name: string; dots: Array<{ x: number; y: number; bad: boolean }>; marks: number[] }>;
+}
+
+/** What happened when: a dot for each request, a logarithmic axis for each lane. Equal dots are drawn once. */
+export function timelineChart({ title, x, y, lanes }: TimelineChart): string {
+  const [left, right, top, height, gap] = [70, WIDTH - 30, 70, 130, 46];
+  const dots = lanes.flatMap((lane) => lane.dots);
+  const end = Math.max(...dots.map((dot) => dot.x), 1);
+  const [least, most] = [Math.min(...dots.map((dot) => dot.y)), Math.max(...dots.map((dot) => dot.y))];
+  const px = (value: number) => left + (value / end) * (right - left);
+  const share = (value: number) => (Math.log(value) - Math.log(least)) / (Math.log(most) - Math.log(least) || 1);
+  const drawn = lanes.flatMap(({ name, dots: own, marks }, i) => {
+    const bottom = top + i * (height + gap) + height;
+    const py = (value: number) => bottom - share(value) * height;
+    const path = (bad: boolean) => {
+      const places = own
+        .filter((dot) => dot.bad === bad)
+        .map((dot) => `M${px(dot.x).toFixed(0)} ${py(dot.y).toFixed(0)}h1`);
+      return `<path class="${bad ? "c2" : "c0"} line" d="${[...new Set(places)].join("")}"/>`;
+    };
+    return [
+      text(left, bottom - height - 8, name),
+      ...ticks([least, most])
+        .filter((tick) => Number.isInteger(Math.log10(tick)))
+        .flatMap((tick) => [
+          `<path class="grid" d="M${left} ${py(tick).toFixed(1)} H${right}"/>`,
+          text(left - 8, py(tick) + 4, String(tick), 'class="small" text-anchor="end"'),
+        ]),
+      ...marks.map(
+        (mark) => `<path class="c1 line" d="M${px(mark).toFixed(1)} ${bottom} v-${height}" stroke-dasharray="3 3"/>`,
+      ),
+      path(false),
+      path(true),
+      `<path class="axis" d="M${left} ${bottom - height} V${bottom} H${right}"/>`,
+    ];
+  });
+  const bottom = top + lanes.length * (height + gap) - gap;
+  const step = Math.max(1, Math.round(end / 10));
+  const seconds = Array.from({ length: Math.floor(end / step) + 1 }, (_, i) => i * step).map((second) =>
+    text(px(second), bottom + 16, String(second), 'class="small" text-anchor="middle"'),
+  );
+  const words = [text(left, 46, y, 'class="small"'), text(right, bottom + 34, x, 'class="small" text-anchor="end"')];
+  return picture(bottom + 48, title, [...words, ...drawn, ...seconds]);
+}

@@ -1,0 +1,256 @@
+/** The asking side: finds instances, chooses one, and tries again where that is honest. */
+import { Call, type Reply } from "./call.ts";
+import { type Connection, type ConnectionOptions, openConnection } from "./connection.ts";
+import { Directory } from "./directory.ts";
+import { RequestError } from "./errors.ts";
+import { Mailbox } from "./exchange.ts";
+import { type Counter, type Histogram, Metrics } from "./metrics.ts";
+import type { RequestOptions } from "./options.ts";
+import { requireEndpoint } from "./registration.ts";
+import { decode, encode, HEADER_ROOM, tagOf } from "./wire.ts";
+
+export interface ClientOptions extends ConnectionOptions {
+  /**
+   * Milliseconds between two health checks of an instance, and for its answer: one that hangs is ejected after two to
+   * three of them. @default 1000
+   */
+  healthIntervalMs?: number;
+}
+
+/** What is known of an instance. */
+export interface InstanceStatus {
+  id: string;
+  rollout: string;
+  /** When it began to register, milliseconds since 1970. */
+  started: number;
+  /** Found in etcd; one whose lease was lost answers without it. */
+  registered: boolean;
+  state: "ready" | "draining" | "dead" | "unheard" | "ejected";
+  /** Requests of this client that it has not answered. */
+  inFlight: number;
+}
+
+interface Endpoint {
+  directory: Directory;
+  retries: Counter;
+  seconds: Histogram;
+  outcomes: Map<string, Counter>;
+}
+
+export class Client {
+  readonly #connection: Connection;
+  readonly #mailbox: Mailbox;
+  readonly #metrics = new Metrics();
+  readonly #endpoints = new Map<string, Endpoint>();
+  readonly #calls = new Map<number, Call>();
+  readonly #healthIntervalMs: number;
+  #number = 0;
+  #closed = false;
+
+  private constructor(connection: Connection, { healthIntervalMs = 1_000 }: ClientOptions) {
+    this.#connection = connection;
+    this.#mailbox = new Mailbox(connection.bus);
+    this.#healthIntervalMs = healthIntervalMs;
+    this.#metrics.gauge("ringfence_client_in_flight", "Requests waited for.", {}, () => this.#calls.size);
+    // What was under way when the connection broke may be lost, in either direction.
+    connection.bus.onConnection((connected) => {
+      for (const { directory } of this.#endpoints.values()) directory.reconsider();
+      if (connected) for (const call of this.#calls.values()) call.look();
+    });
+  }
+
+  /** @throws VisibleError for what is missing in the environment; StoreError when NATS does not answer */
+  static async open(options: ClientOptions = {}): Promise<Client> {
+    return new Client(await openConnection("client", options), options);
+  }
+
+  /**
+   * Sends a request to one of the endpoint's instances.
+   * @param body a value that JSON can write, or bytes
+   * @returns the handler's reply, JSON or bytes as it gave it
+   * @throws RequestError
+   */
+  async request<Answer = unknown>(endpoint: string, body: unknown, options: RequestOptions = {}): Promise<Answer> {
+    const begun = performance.now();
+    const { directory, retries, seconds, outcomes } = this.#endpoint(endpoint);
+    const call = this.#call(endpoint, body, { directory, retries, options });
+    let outcome = "aborted";
+    try {
+      const reply = await call.next();
+      if (reply.kind !== "value") {
+        throw new RequestError(`request to '${endpoint}': it is answered with a stream: use stream('${endpoint}', …)`, {
+          code: "failed",
+          endpoint,
+        });
+      }
+      outcome = "ok";
+      return decode(reply.data, reply.tag) as Answer;
+    } catch (error) {
+      if (error instanceof RequestError) outcome = error.code;
+      throw error;
+    } finally {
+      this.#end(call, outcomes, outcome);
+      seconds.observe((performance.now() - begun) / 1000);
+    }
+  }
+
+  /**
+   * Sends a request whose reply comes in parts. It ends without an error only when every part has come; leaving the loop
+   * tells the handler that nobody waits.
+   * @throws RequestError, also between two parts
+   */
+  async *stream<Chunk = unknown>(
+    endpoint: string,
+    body: unknown,
+    options: RequestOptions = {},
+  ): AsyncGenerator<Chunk, void> {
+    const begun = performance.now();
+    const { directory, retries, seconds, outcomes } = this.#endpoint(endpoint);
+    const call = this.#call(endpoint, body, { directory, retries, options });
+    let outcome = "aborted";
+    try {
+      for (;;) {
+        const reply: Reply = await call.next();
+        if (reply.kind === "end") break;
+        yield decode(reply.data, reply.tag) as Chunk;
+        if (reply.kind === "value") break;
+      }
+      outcome = "ok";
+    } catch (error) {
+      if (error instanceof RequestError) outcome = error.code;
+      throw error;
+    } finally {
+      this.#end(call, outcomes, outcome);
+      seconds.observe((performance.now() - begun) / 1000);
+    }
+  }
+
+  /** The instances of an endpoint, as this client knows them; the first look at an endpoint begins to watch it. */
+  instances(endpoint: string): InstanceStatus[] {
+    const now = performance.now();
+    return this.#endpoint(endpoint).directory.instances.map(
+      ({ id, rollout, started, registered, state, waiting, ejectedUntil }) => ({
+        id,
+        rollout,
+        started,
+        registered,
+        state: state === "ready" && ejectedUntil > now ? "ejected" : state,
+        inFlight: waiting.size,
+      }),
+    );
+  }
+
+  /** Prometheus text. */
+  metrics(): string {
+    return this.#metrics.text();
+  }
+
+  /** Ends it; requests that wait are aborted. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const { directory } of this.#endpoints.values()) directory.close();
+    for (const call of this.#calls.values()) call.abandon();
+    await this.#mailbox.close().catch(() => undefined);
+    await this.#connection.close();
+  }
+
+  #endpoint(endpoint: string): Endpoint {
+    const known = this.#endpoints.get(endpoint);
+    if (known) return known;
+    requireEndpoint(endpoint);
+    const metrics = this.#metrics;
+    const made: Endpoint = {
+      directory: new Directory(endpoint, {
+        connection: this.#connection,
+        mailbox: this.#mailbox,
+        metrics,
+        options: { healthIntervalMs: this.#healthIntervalMs },
+      }),
+      retries: metrics.counter("ringfence_client_retries_total", "Requests sent to another instance.", { endpoint }),
+      seconds: metrics.histogram("ringfence_client_request_seconds", "From a request to its last part.", { endpoint }),
+      outcomes: new Map(
+        ["ok", "unavailable", "outcome-unknown", "failed", "invalid", "aborted"].map((outcome) => [
+          outcome,
+          metrics.counter("ringfence_client_requests_total", "Requests by what became of them.", { endpoint, outcome }),
+        ]),
+      ),
+    };
+    this.#endpoints.set(endpoint, made);
+    return made;
+  }
+
+  #call(
+    endpoint: string,
+    body: unknown,
+    { directory, retries, options }: { directory: Directory; retries: Counter; options: RequestOptions },
+  ): Call {
+    const invalid = (why: string, cause?: unknown) =>
+      new RequestError(`request to '${endpoint}': ${why}`, { code: "invalid", endpoint, cause });
+    if (this.#closed)
+      throw new RequestError(`request to '${endpoint}': this client is closed`, { code: "unavailable", endpoint });
+    const { bus } = this.#connection;
+    let data: Uint8Array;
+    try {
+      data = encode(body);
+    } catch (cause) {
+      throw invalid(`its body has no JSON form (${(cause as Error).message})`, cause);
+    }
+    const most = bus.maxPayload - HEADER_ROOM;
+    if (data.length > most)
+      throw invalid(`its body has ${data.length} bytes, and NATS takes ${most} at once: split it`);
+    directory.budget.earn();
+    const number = this.#number++;
+    const call = new Call({
+      endpoint,
+      number,
+      settled: this.#settled,
+      body: data,
+      tag: tagOf(body),
+      directory,
+      mailbox: this.#mailbox,
+      bus,
+      retries,
+      options,
+    });
+    this.#calls.set(number, call);
+    return call;
+  }
+
+  /** The oldest that is waited for comes first. */
+  readonly #settled = (): number => this.#calls.keys().next().value ?? this.#number;
+
+  #end(call: Call, outcomes: Map<string, Counter>, outcome: string): void {
+    call.close();
+    this.#calls.delete(call.number);
+    (outcomes.get(outcome) as Counter).value++;
+  }
+}
+
+let shared: Promise<Client> | undefined;
+
+/** The client of this process, made by the environment when it is first needed. */
+function sharedClient(): Promise<Client> {
+  shared ??= Client.open().catch((error) => {
+    shared = undefined;
+    throw error;
+  });
+  return shared;
+}
+
+/** `Client.request` of a client that the process shares. */
+export async function request<Answer = unknown>(
+  endpoint: string,
+  body: unknown,
+  options?: RequestOptions,
+): Promise<Answer> {
+  return (await sharedClient()).request<Answer>(endpoint, body, options);
+}
+
+/** `Client.stream` of a client that the process shares. */
+export async function* stream<Chunk = unknown>(
+  endpoint: string,
+  body: unknown,
+  options?: RequestOptions,
+): AsyncGenerator<Chunk, void> {
+  yield* (await sharedClient()).stream<Chunk>(endpoint, body, options);
+}
