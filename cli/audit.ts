@@ -1,15 +1,25 @@
 /** `ringfence audit`: every tenant, and whatever no live claim accounts for. */
 import { type Audit, audit } from "../components/tenancy/audit.ts";
+import { auditMetrics, writeMetrics } from "./audit-metrics.ts";
 import { withStores } from "./stores.ts";
 import { table } from "./table.ts";
 
 /** The exit code when something is found. */
 export const FOUND = 3;
 
+export interface AuditOptions {
+  json?: boolean;
+  /** A file to write Prometheus' text to; `true` is stdout, in place of the text for people. */
+  metrics?: string | true;
+}
+
 /** @returns the exit code */
-export async function auditCommand({ json }: { json?: boolean }): Promise<number> {
+export async function auditCommand({ json, metrics }: AuditOptions): Promise<number> {
   const result = await withStores(audit);
-  console.log(json ? JSON.stringify(result, null, 2) : auditText(result));
+  const measured = metrics ? auditMetrics(result, Date.now()) : "";
+  if (typeof metrics === "string") writeMetrics(metrics, measured);
+  if (metrics === true) process.stdout.write(measured);
+  else console.log(json ? JSON.stringify(result, null, 2) : auditText(result));
   return result.findings.length > 0 ? FOUND : 0;
 }
 

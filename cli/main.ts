@@ -5,6 +5,7 @@ import { type AdoptOptions, adoptCommand } from "./adopt.ts";
 import { auditCommand } from "./audit.ts";
 import { devDown, devEnv, devReset, devStatus, devUp } from "./dev.ts";
 import { doctor } from "./doctor.ts";
+import { mapCommand } from "./map.ts";
 import { destroy, start } from "./start.ts";
 import { sweepCommand } from "./sweep.ts";
 
@@ -34,13 +35,19 @@ program
   .command("audit")
   .description("list tenants, and whatever no live claim accounts for; exit code 3 when something is found")
   .option("--json", "print JSON")
+  .option("--metrics [file]", "print Prometheus' text instead, or write it to a file beside what is printed")
   .action(run(auditCommand));
 program
   .command("adopt")
-  .description("put what a Dynamo deployment from before Ringfence has in etcd under a claim; its workers serve on")
-  .argument("<logical-name>", "<realm>/<pipeline>")
-  .requiredOption("--dynamo-namespace <namespace...>", "its Dynamo namespaces, those of workers with a suffix included")
-  .action((logicalName: string, options: AdoptOptions) => run(() => adoptCommand(logicalName, options))(undefined));
+  .description(
+    "put under a claim what has none: a Dynamo deployment from before Ringfence, or tenants that a restored etcd lacks",
+  )
+  .argument("[logical-name]", "<realm>/<pipeline>, for a deployment")
+  .option("--dynamo-namespace <namespace...>", "its Dynamo namespaces, those of workers with a suffix included")
+  .option("--from-state <file>", "claim again the tenants of this file, printed by 'pulumi stack export'; - is stdin")
+  .action((logicalName: string | undefined, options: AdoptOptions) =>
+    run(() => adoptCommand(logicalName, options))(undefined),
+  );
 program
   .command("sweep")
   .description("release the claims of stacks that are gone, by the state of the backend that each was recorded in")
@@ -48,10 +55,21 @@ program
   .option("--yes", "do not ask")
   .option("--claim <id...>", "release these claims and no others, also when nothing tells whose they are")
   .action(run(sweepCommand));
+program
+  .command("map")
+  .description("draw a stack as an SVG: pools, pipelines, their parts of etcd and NATS, who may talk to whom")
+  .option("--stack <name>", "a stack of this project; else the selected one")
+  .option("--state <file>", "draw what 'pulumi stack export' printed; - is stdin")
+  .option("--output <file>", "write it there, not to stdout")
+  .action(run(mapCommand));
 program.command("doctor").description("list each tool, its version and where it came from").action(run(doctor));
 
 const dev = program.command("dev").description("the embedded etcd, NATS and Kubernetes");
-dev.command("up").description("start what does not run").action(run(devUp));
+dev
+  .command("up")
+  .description("start what does not run")
+  .option("--tls", "etcd and NATS speak TLS only, to clients with a certificate; stays so until reset")
+  .action(run(devUp));
 dev.command("down").description("stop all servers; their data stay").action(run(devDown));
 dev.command("reset").description("stop all servers and forget their data").action(run(devReset));
 dev

@@ -44,7 +44,7 @@ export async function build(group: ToolGroup, into: string, log: Log): Promise<v
       if (line.startsWith("go: downloading ")) fetched++;
     };
     if (recipe.embed) await copyEmbedded(recipe.embed, source);
-    const list = ["list", "-deps", ...Object.values(recipe.packages)];
+    const list = ["list", "-deps", ...tagsOf(recipe), ...Object.values(recipe.packages)];
     return (await go(list, source, countFetched)).trimEnd().split("\n").length;
   });
 
@@ -67,9 +67,13 @@ export async function build(group: ToolGroup, into: string, log: Log): Promise<v
   await rm(source, { recursive: true, force: true });
 }
 
-function buildFlags({ variables = {}, gcflags }: Recipe): string[] {
+const tagsOf = ({ tags = [] }: Recipe): string[] => (tags.length > 0 ? [`-tags=${tags.join(",")}`] : []);
+
+function buildFlags(recipe: Recipe): string[] {
+  const { variables = {}, gcflags } = recipe;
   const settings = Object.entries(variables).map(([variable, value]) => ` -X ${variable}=${value}`);
   return [
+    ...tagsOf(recipe),
     "-trimpath",
     "-buildvcs=false",
     `-ldflags=-s -w${settings.join("")}`,

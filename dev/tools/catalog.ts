@@ -29,6 +29,8 @@ export interface Recipe {
   /** Variables that the linker sets: the version, mostly. */
   variables?: Readonly<Record<string, string>>;
   gcflags?: string;
+  /** Build tags. */
+  tags?: readonly string[];
   /** Files of a module that the main package embeds, copied beside it. */
   embed?: { module: string; files: readonly string[] };
 }
@@ -230,6 +232,39 @@ export function toolCatalog(homes: Homes = defaultHomes(), sites: typeof officia
           module: pluginModule,
           files: ["schema.json", "terraform-mapping.json"].map((file) => `cmd/pulumi-resource-kubernetes/${file}`),
         },
+      },
+    },
+  ];
+}
+
+/** What tests need beyond the platform, and users do not: brought by the suite that uses it. */
+export function testCatalog(homes: Homes = defaultHomes(), sites: typeof officialSites = officialSites): ToolGroup[] {
+  const { os, arch } = platform();
+  const prometheus = "3.13.5";
+  const release = `${sites.github}/prometheus/prometheus/releases/download/v${prometheus}`;
+  return [
+    {
+      name: "prometheus",
+      version: prometheus,
+      directory: join(homes.cache, `prometheus-${prometheus}`),
+      bin: "bin",
+      binaries: [{ name: "promtool", version: ["--version"] }],
+      assets: [
+        {
+          url: `${release}/prometheus-${prometheus}.${os}-${arch}.tar.gz`,
+          sums: `${release}/sha256sums.txt`,
+          holds: { directory: `prometheus-${prometheus}.${os}-${arch}` },
+        },
+      ],
+      recipe: {
+        directory: dataOf("./go/prometheus"),
+        // As a Go module, version 3.x.y is v0.3xx.y.
+        source: "github.com/prometheus/prometheus@v0.313.5",
+        packages: { promtool: "github.com/prometheus/prometheus/cmd/promtool" },
+        variables: { "github.com/prometheus/common/version.Version": prometheus },
+        gcflags: "all=-N -l",
+        // Rules are tested without anybody's cloud: half of the packages are clients of such.
+        tags: ["remove_all_sd"],
       },
     },
   ];

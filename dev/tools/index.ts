@@ -9,7 +9,15 @@ import { withLock } from "./lock.ts";
 import { elapsed, type Log, toStderr } from "./progress.ts";
 import { run } from "./run.ts";
 
-export { type Asset, defaultHomes, officialSites, type Recipe, type ToolGroup, toolCatalog } from "./catalog.ts";
+export {
+  type Asset,
+  defaultHomes,
+  officialSites,
+  type Recipe,
+  type ToolGroup,
+  testCatalog,
+  toolCatalog,
+} from "./catalog.ts";
 
 export interface Tool {
   name: string;

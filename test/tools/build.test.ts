@@ -34,6 +34,14 @@ describe("tools: builds from Go modules", function () {
     assert.ok(here.lines.some((line) => /^\[1\/1\] building hello 1\.2\.3 from example\.com/.test(line)));
   });
 
+  it("builds with the tags that a recipe names", async () => {
+    const tagged = '//go:build special\n\npackage main\n\nfunc init() { version += " special" }\n';
+    await writeFile(join(here.directory, "go", "tagged.go"), tagged);
+    const group = here.group(NOWHERE);
+    const { hello } = await ensure({ ...group, recipe: { ...group.recipe, tags: ["special"] } });
+    assert.equal(await says(hello?.path ?? ""), "hello 1.2.3 special built");
+  });
+
   it("puts the helpers of a built tool beside it, and brings new ones to an older build", async () => {
     const helpers = join(here.directory, "helpers");
     await mkdir(helpers);
