@@ -1,57 +1,19 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { GpuPool } from "./gpu-pool.ts";
-import { compile, type Plan, type VertexPlan } from "./plan/compile.ts";
+import type { PipelineArgs, PipelineVertexArgs } from "./pipeline-args.ts";
+import { compile, endpointOf, isolationOf, openingsOf, type Plan, type VertexPlan } from "./plan/compile.ts";
+import { GPU_RESOURCE, type PoolInput } from "./plan/gpu.ts";
 import { logicalName } from "./plan/names.ts";
+import { type Observable, observable } from "./plan/observability/scrape.ts";
+import { componentEnv, planesOf } from "./plan/planes.ts";
 import { InvalidSpec, problemsSoFar } from "./plan/problem.ts";
-import { type OnResidue, type Phase, type PipelineInput, pipelineSpec } from "./plan/spec.ts";
+import { smokeCommand, urlOf } from "./plan/smoke.ts";
+import { hasComponents, namespaceAmong, type Phase, type PipelineInput, pipelineSpec } from "./plan/spec.ts";
 import type { Platform } from "./platform.ts";
 import { deleted } from "./resources/deleted.ts";
-import type { JetStreamArgs } from "./resources/nats-account.ts";
+import { RetiredCredentials } from "./resources/retired-credentials.ts";
 import { Tenant } from "./tenant.ts";
 import { Vertex } from "./vertex.ts";
-
-/** A vertex, as a pipeline's args have it. */
-export interface PipelineVertexArgs {
-  /** A container image, by tag or digest. */
-  image: pulumi.Input<string>;
-  /** @default the image's entry point */
-  command?: pulumi.Input<pulumi.Input<string>[]>;
-  /** @default the image's arguments */
-  args?: pulumi.Input<pulumi.Input<string>[]>;
-  /** Environment variables; they go before the connection settings of the same names that every vertex gets. @default {} */
-  env?: pulumi.Input<Record<string, pulumi.Input<string>>>;
-  /** Pods while the pipeline runs. @default 1 */
-  replicas?: pulumi.Input<number>;
-  /** GPUs of each pod; more than 0 needs a pool. @default 0 */
-  gpus?: pulumi.Input<number>;
-  /** The nodes to run on. @default any node without a taint */
-  pool?: GpuPool;
-  /** Port name → number, each number once; a vertex with ports gets a Service of its name. @default {} */
-  ports?: Record<string, number>;
-  /** Seconds from the signal to end until a pod is killed. @default 30 */
-  terminationGracePeriodSeconds?: pulumi.Input<number>;
-}
-
-export interface PipelineArgs {
-  /** Whose etcd, NATS and Kubernetes provider to use; a provider in the pipeline's own options has no say. */
-  platform: Platform;
-  /** The name space of the pipeline's name on its platform: one team, one cluster. @default "default" */
-  realm?: string;
-  /** By name: at most 63 lower-case letters, digits and inner hyphens, a letter first; at least one. */
-  vertices: Record<string, PipelineVertexArgs>;
-  lifecycle?: {
-    /** `Paused` keeps the tenant and takes every vertex to zero pods. @default "Running" */
-    desiredPhase?: pulumi.Input<Phase>;
-  };
-  /** How much of JetStream the pipeline may take. @default nothing in memory, 1 GiB on disk, 100 streams, 1000 consumers */
-  jetStream?: JetStreamArgs;
-  /** The namespace under which Dynamo would register (DYN_NAMESPACE). @default the pipeline's name */
-  dynamoNamespace?: string;
-  /** What to do about what earlier deployments of the name left behind, see Tenant. @default "fail" */
-  onResidue?: OnResidue;
-  /** Take over the deployment that `ringfence adopt` registered under `<realm>/<pipeline>`, see Tenant. @default false */
-  adopt?: boolean;
-}
 
 /** Vertices that serve a model or process a stream, in a tenant of their own: one unit of deployment, pause and destroy. */
 export class Pipeline extends pulumi.ComponentResource {
@@ -59,6 +21,10 @@ export class Pipeline extends pulumi.ComponentResource {
   readonly tenant: Tenant;
   readonly phase: pulumi.Output<Phase>;
   readonly namespace: pulumi.Output<string>;
+  /** Where it serves, inside the cluster; undefined when it has no endpoint. */
+  readonly url: pulumi.Output<string> | undefined;
+  /** A shell command that sends it a request, and fails unless that is answered well; undefined when it has no endpoint. */
+  readonly smokeTest: pulumi.Output<string> | undefined;
   /** Reachable from the admin's machine, the addresses inside the cluster beside them. */
   readonly etcd: {
     endpoints: pulumi.Output<string[]>;
@@ -78,6 +44,10 @@ export class Pipeline extends pulumi.ComponentResource {
   readonly gpus: pulumi.Output<number>;
   /** By name: pods that shall be there, and those that were ready at the end of the last `up` or `refresh`. */
   readonly vertices: Record<string, { wanted: pulumi.Output<number>; ready: pulumi.Output<number> }>;
+  /** The plan's digest: another one for another desired state. */
+  readonly planDigest: pulumi.Output<string>;
+  /** What there is to observe, for Observability. */
+  readonly observable: Observable;
 
   /**
    * @param name 1 to 54 lower-case letters, digits and inner hyphens
@@ -92,6 +62,8 @@ export class Pipeline extends pulumi.ComponentResource {
     // One secret environment variable makes the whole plan secret; its numbers and its phase tell nothing of that.
     const open = pulumi.unsecret(plan);
     const inCharge = { parent: this };
+    const planes = planesOf(args.planes ?? "brokered");
+    const isolation = isolationOf(args.vertices, planes, args.isolation);
 
     this.tenant = new Tenant(
       name,
@@ -102,33 +74,49 @@ export class Pipeline extends pulumi.ComponentResource {
         pipeline: name,
         users: Object.keys(args.vertices),
         jetStream: args.jetStream ?? {},
-        ...residue(args),
+        planes,
+        ...(isolation && { isolation }),
+        ...(args.proxy && { proxy: args.proxy }),
+        openings: openingsOf(withPorts(args.vertices), planes),
+        quota: { ...args.quota, gpus: gpuQuota(args, open) },
+        ...claimed(args),
       },
       inCharge,
     );
-    const vertices = Object.entries(args.vertices).map(([vertex, given]): [string, Vertex] => {
-      const planned = open.apply((whole) => whole.vertices[vertex] as VertexPlan);
-      return [
-        vertex,
-        new Vertex(
-          // A dot, for no name holds one: 'a-b' of 'chat' and 'b' of 'chat-a' are two vertices.
-          `${name}.${vertex}`,
-          {
-            // Image, command and environment as they were given, so that a secret one hides no more than itself.
-            ...given,
-            tenant: this.tenant,
-            pipeline: name,
-            vertex,
-            replicas: planned.replicas,
-            gpus: planned.gpus,
-            terminationGracePeriodSeconds: planned.terminationGracePeriodSeconds,
-            phase: open.phase,
-            planDigest: plan.digest,
-          },
-          inCharge,
-        ),
-      ];
-    });
+    const vertices = Object.entries(args.vertices).map(
+      ([vertex, { open: _, component, ...given }]): [string, Vertex] => {
+        const planned = open.apply((whole) => whole.vertices[vertex] as VertexPlan);
+        const own = component === undefined ? {} : componentEnv(component, args.dynamoNamespace ?? name, planes);
+        return [
+          vertex,
+          new Vertex(
+            // A dot, for no name holds one: 'a-b' of 'chat' and 'b' of 'chat-a' are two vertices.
+            `${name}.${vertex}`,
+            {
+              // Image, command and environment as they were given, so that a secret one hides no more than itself.
+              ...given,
+              env: merged(own, given.env ?? {}),
+              tenant: this.tenant,
+              pipeline: name,
+              vertex,
+              replicas: planned.replicas,
+              gpus: planned.gpus,
+              terminationGracePeriodSeconds: planned.terminationGracePeriodSeconds,
+              phase: open.phase,
+              planDigest: plan.digest,
+            },
+            inCharge,
+          ),
+        ];
+      },
+    );
+
+    if (args.rotation !== undefined)
+      this.#retire(
+        name,
+        args,
+        vertices.map(([, vertex]) => vertex),
+      );
 
     const { etcd, nats } = args.platform;
     this.phase = open.phase;
@@ -136,32 +124,69 @@ export class Pipeline extends pulumi.ComponentResource {
     this.etcd = { ...etcd, ...this.tenant.etcd };
     this.nats = { ...nats, ...this.tenant.nats };
     this.gpus = open.gpus;
+    this.planDigest = plan.digest;
     this.vertices = Object.fromEntries(vertices.map(([vertex, { wanted, ready }]) => [vertex, { wanted, ready }]));
-    this.registerOutputs({ phase: this.phase, namespace: this.namespace, gpus: this.gpus, vertices: this.vertices });
+    this.observable = observable(args.vertices, planes);
+    const served = servedAt(args);
+    this.url = served && this.namespace.apply((namespace) => urlOf({ ...served, namespace }));
+    this.smokeTest = served && this.namespace.apply((namespace) => smokeCommand({ ...served, namespace }));
+    this.registerOutputs({
+      phase: this.phase,
+      url: this.url,
+      namespace: this.namespace,
+      gpus: this.gpus,
+      vertices: this.vertices,
+    });
+  }
+
+  /** Ends the credentials from before the rotation, after everything that has new ones is up. */
+  #retire(name: string, { platform, jetStream, realm }: PipelineArgs, vertices: Vertex[]): void {
+    const { generation, etcd, nats, namespace, credentialsDigest, guards } = this.tenant;
+    new RetiredCredentials(
+      `${name}-retired`,
+      {
+        platform: platform.access,
+        owner: platform.ledger.id,
+        logicalName: logicalName(realm ?? "default", name),
+        generation,
+        username: etcd.username,
+        account: nats.account,
+        signingKey: nats.signingKey,
+        jetStream: jetStream ?? {},
+        namespace,
+        credentials: credentialsDigest,
+      },
+      { parent: this, dependsOn: [...vertices, ...guards] },
+    );
   }
 
   /** Judges what is plain at once, so that a mistake shows before anything is made, and the rest as soon as it is known. */
   #plan(name: string, args: PipelineArgs): pulumi.Output<Plan> {
-    const vertices = Object.fromEntries(
-      Object.entries(args.vertices).map(([vertex, { pool, ...rest }]) => [
-        vertex,
-        { ...rest, ...(pool && { pool: pool.name }) },
-      ]),
-    );
-    const spec = {
-      name,
-      realm: realmOf(args),
-      vertices,
-      ...(args.lifecycle && { lifecycle: args.lifecycle }),
-      ...(args.jetStream && { jetStream: args.jetStream }),
-      ...residue(args),
-    };
+    const { platform, vertices: given, ...rest } = args;
+    const pools: Record<string, GpuPool["spec"]> = {};
+    const vertices = mapValues(given, ({ pool, secretEnv = {}, ...vertex }) => {
+      if (pool) pools[pool.name] = pool.spec;
+      // Names only: a plan holds no secret that it can do without.
+      return { ...vertex, secretEnv: mapValues(secretEnv, () => ""), ...(pool && { pool: pool.name }) };
+    });
+    const spec = { ...defined(rest), name, realm: realmOf(args), vertices, pools };
     const refused = (mistakes: InvalidSpec) => new pulumi.ResourceError(mistakes.message, this, true);
     const problems = problemsSoFar(pipelineSpec, spec, name, isPending);
     if (problems.length > 0) throw refused(new InvalidSpec(problems));
+    if (hasComponents(given)) {
+      const reason = namespaceAmong(namespacesOn(platform), args.dynamoNamespace ?? name, name);
+      if (reason) throw refused(new InvalidSpec([{ path: `${name}.dynamoNamespace`, reason }]));
+    }
+    /** @throws InvalidSpec when pipelines of this program do not fit a pool together */
+    const fitting = (plan: Plan, { pools = {} }: Pick<PipelineInput, "pools">): Plan => {
+      const used = new Set(Object.values(given).flatMap(({ pool }) => pool ?? []));
+      const shared = [...used].flatMap((pool) => pool.book(name, plan.vertices, pools[pool.name] as PoolInput));
+      if (shared.length > 0) throw new InvalidSpec(shared);
+      return plan;
+    };
     return pulumi.output(spec).apply((known) => {
       try {
-        return compile(known as PipelineInput, name);
+        return fitting(compile(known as PipelineInput, name), known as PipelineInput);
       } catch (error) {
         throw error instanceof InvalidSpec ? refused(error) : error;
       }
@@ -169,13 +194,50 @@ export class Pipeline extends pulumi.ComponentResource {
   }
 }
 
-/** What only the claim is asked for with. */
-const residue = ({ dynamoNamespace, onResidue, adopt }: PipelineArgs) => ({
-  ...(dynamoNamespace !== undefined && { dynamoNamespace }),
-  ...(onResidue !== undefined && { onResidue }),
-  ...(adopt !== undefined && { adopt }),
-});
+/** Dynamo namespaces of a program's pipelines, by platform: those of other programs are kept apart by their boundaries alone. */
+const namespaces = new WeakMap<Platform, Map<string, string>>();
+
+function namespacesOn(platform: Platform): Map<string, string> {
+  const known = namespaces.get(platform) ?? new Map<string, string>();
+  namespaces.set(platform, known);
+  return known;
+}
+
+/** What only the tenant's claim and its parts are asked for with. */
+const claimed = ({ dynamoNamespace, onResidue, adopt, allowReplace, rotation }: PipelineArgs) =>
+  defined({ dynamoNamespace, onResidue, adopt, allowReplace, rotation });
+
+/** By resource; which ones is known at once, how many with the plan. */
+function gpuQuota({ vertices, quota }: PipelineArgs, plan: pulumi.Output<Plan>): Record<string, pulumi.Output<number>> {
+  const used = Object.values(vertices).flatMap(({ pool }) => (pool ? [pool.resource] : []));
+  const resources = new Set([GPU_RESOURCE, ...used, ...Object.keys(quota?.gpus ?? {})]);
+  return Object.fromEntries([...resources].map((one) => [one, plan.apply(({ quota }) => quota.gpus[one] ?? 0)]));
+}
+
+/** Where the pipeline serves, but for its namespace. */
+function servedAt({ endpoint, vertices }: PipelineArgs) {
+  const { vertex, port, path = "/", body } = endpoint ?? endpointOf(withPorts(vertices)) ?? {};
+  if (vertex === undefined || port === undefined) return undefined;
+  return { vertex, port: vertices[vertex]?.ports?.[port] as number, path, body };
+}
+
+const withPorts = (vertices: PipelineArgs["vertices"]) =>
+  mapValues(vertices, ({ ports = {}, open, component }) => ({ ports, open, component }));
+
+/** A component's settings, and what the vertex adds to them. */
+const merged = (settings: Record<string, string>, own: NonNullable<PipelineVertexArgs["env"]>) =>
+  isPending(own) ? pulumi.output(own).apply((known) => ({ ...settings, ...known })) : { ...settings, ...own };
+
+/** Without what is there and undefined, which a schema would take for a mistake. */
+const defined = <T extends object>(fields: T) =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [key in keyof T]: Exclude<T[key], undefined>;
+  };
+
+const mapValues = <T, R>(record: Record<string, T>, map: (value: T, name: string) => R): Record<string, R> =>
+  Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(value, name)]));
 
 const realmOf = ({ realm }: PipelineArgs): string => realm ?? "default";
 
-const isPending = (value: unknown): boolean => pulumi.Output.isInstance(value) || value instanceof Promise;
+const isPending = (value: unknown): value is pulumi.Output<unknown> | Promise<unknown> =>
+  pulumi.Output.isInstance(value) || value instanceof Promise;

@@ -1,16 +1,16 @@
 import { createHash } from "node:crypto";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import {
-  CREDENTIALS_ANNOTATION,
-  GENERATION_LABEL,
-  LOGICAL_NAME_ANNOTATION,
-  OWNER_LABEL,
-  PIPELINE_LABEL,
-} from "./plan/labels.ts";
+import { boundary } from "./boundary.ts";
+import type { PodConnection } from "./connection.ts";
+import type { EtcdProxyArgs } from "./etcd-proxy.ts";
+import { GENERATION_LABEL, LOGICAL_NAME_ANNOTATION, OWNER_LABEL, PIPELINE_LABEL } from "./plan/labels.ts";
 import { namespaceName } from "./plan/names.ts";
+import type { NetworkOpening } from "./plan/openings.ts";
+import { type Planes, planesOf } from "./plan/planes.ts";
 import type { OnResidue } from "./plan/spec.ts";
 import type { Platform } from "./platform.ts";
+import type { QuotaArgs } from "./quota.ts";
 import { deleted } from "./resources/deleted.ts";
 import { EtcdPrefix } from "./resources/etcd-prefix.ts";
 import { type JetStreamArgs, NatsAccount } from "./resources/nats-account.ts";
@@ -34,8 +34,29 @@ export interface TenantArgs {
   onResidue?: pulumi.Input<OnResidue>;
   /** Take over the deployment that `ringfence adopt` registered under the logical name: its data go with this tenant. @default false */
   adopt?: pulumi.Input<boolean>;
+  /** Let a change of `logicalName`, or of the platform, remove this tenant with all its data and make another one. @default false, such a change is refused */
+  allowReplace?: pulumi.Input<boolean> | undefined;
+  /**
+   * Any text, for example a date: another one than before makes another etcd user, other NATS users and another key that
+   * signs them. The earlier ones are good until RetiredCredentials ends them, as a Pipeline has it. @default no rotation
+   */
+  rotation?: pulumi.Input<string> | undefined;
   /** How much of JetStream the tenant may take. */
   jetStream: pulumi.Input<JetStreamArgs>;
+  /** Over what the vertices find each other and talk: they get credentials and ways for these planes alone. @default brokered */
+  planes?: Planes;
+  /**
+   * What keeps the tenant's keys apart in etcd. `rbac`: its role may touch its prefix alone, and its software puts the prefix
+   * before every key. `proxy`: a proxy does that for it, as software with fixed keys needs; the role holds there, too.
+   * Without effect where instances are not found through etcd. See docs/threat-model.md. @default "rbac"
+   */
+  isolation?: "proxy" | "rbac";
+  /** The proxies, with `isolation: "proxy"`. */
+  proxy?: EtcdProxyArgs;
+  /** What the vertices accept and make beside what the planes need. @default nothing */
+  openings?: NetworkOpening[];
+  /** What the namespace may take of the cluster. @default any number of GPUs */
+  quota?: QuotaArgs;
 }
 
 /** For people: a NATS user beside the vertices'. No vertex can have its name, for a label does not begin with `_`. */
@@ -53,14 +74,18 @@ export class Tenant extends pulumi.ComponentResource {
   /** The Kubernetes namespace; known once it exists. */
   readonly namespace: pulumi.Output<string>;
   readonly etcd: { prefix: pulumi.Output<string>; username: pulumi.Output<string>; password: pulumi.Output<string> };
-  /** The account's public key, and the credentials of a user for people. */
-  readonly nats: { account: pulumi.Output<string>; creds: pulumi.Output<string> };
+  /** The public keys of the account and of what signs its users, and the credentials of a user for people. */
+  readonly nats: { account: pulumi.Output<string>; signingKey: pulumi.Output<string>; creds: pulumi.Output<string> };
+  /** Secret: signs further users of the account. A rotation ends those that it has signed before; the seed stays. */
+  readonly accountSeed: pulumi.Output<string>;
   /** Changes when a credential does. Not a secret: a hash of random ones. */
   readonly credentialsDigest: pulumi.Output<string>;
-  /** The Secret with `username` and `password` for etcd. */
-  readonly etcdSecret: k8s.core.v1.Secret;
-  /** The Secret of each vertex with its NATS credentials file, `nats.creds`. */
-  readonly natsSecrets: Record<string, k8s.core.v1.Secret>;
+  /** What the pods of each vertex get, by the vertex' name. */
+  readonly pods: Record<string, PodConnection>;
+  /** Of each vertex' Service; with native discovery every vertex needs one. */
+  readonly serviceLabels: Record<string, string>;
+  /** What has to be there before a pod is, and goes after the last one: the network's policies, the proxies. */
+  readonly guards: pulumi.Resource[];
 
   constructor(name: string, args: TenantArgs, opts?: pulumi.ComponentResourceOptions) {
     super(Tenant.__pulumiType, name, {}, deleted(name, opts));
@@ -80,20 +105,24 @@ export class Tenant extends pulumi.ComponentResource {
         dynamoNamespace: args.dynamoNamespace ?? args.pipeline,
         onResidue: args.onResidue,
         adopt: args.adopt,
+        allowReplace: args.allowReplace,
       },
       parent,
     );
     // A preview knows the id of a claim that is only updated, and none of its outputs.
     this.generation = claim.id.apply((id) => id.slice(id.indexOf("#") + 1));
     const part = { ...owner, generation: this.generation };
-    const prefix = new EtcdPrefix(`${name}-etcd`, part, parent);
+    const { rotation, jetStream } = args;
+    const prefix = new EtcdPrefix(`${name}-etcd`, { ...part, rotation }, parent);
     const account = new NatsAccount(
       `${name}-nats`,
-      { ...part, users: [...args.users, CONSOLE_USER], jetStream: args.jetStream },
+      { ...part, users: [...args.users, CONSOLE_USER], jetStream, rotation },
       parent,
     );
     this.etcd = { prefix: prefix.prefix, username: prefix.username, password: prefix.password };
-    this.nats = { account: account.account, creds: credsOf(account, CONSOLE_USER) };
+    const { account: key, signingKey } = account;
+    this.nats = { account: key, signingKey, creds: credsOf(account, CONSOLE_USER) };
+    this.accountSeed = pulumi.secret(account.seed);
     this.credentialsDigest = pulumi.unsecret(
       pulumi
         .all([prefix.password, account.creds])
@@ -117,27 +146,25 @@ export class Tenant extends pulumi.ComponentResource {
       { ...inCluster, dependsOn: [prefix, account] },
     );
     this.namespace = namespace.metadata.name;
-    const metadata = (secret: string) => ({
-      name: secret,
-      namespace: this.namespace,
-      labels,
-      annotations: { [CREDENTIALS_ANNOTATION]: this.credentialsDigest },
-    });
-    this.etcdSecret = new k8s.core.v1.Secret(
-      `${name}-etcd-secret`,
-      { metadata: metadata("etcd"), stringData: { username: prefix.username, password: prefix.password } },
-      inCluster,
+
+    const { guards, pods, serviceLabels } = boundary(
+      { name, namespace: this.namespace, labels, options: inCluster },
+      {
+        platform,
+        vertices: args.users,
+        planes: args.planes ?? planesOf("brokered"),
+        isolation: args.isolation ?? "rbac",
+        proxy: args.proxy,
+        openings: args.openings ?? [],
+        quota: args.quota,
+        etcd: this.etcd,
+        creds: (vertex) => credsOf(account, vertex),
+        credentialsDigest: this.credentialsDigest,
+      },
     );
-    this.natsSecrets = Object.fromEntries(
-      args.users.map((user) => [
-        user,
-        new k8s.core.v1.Secret(
-          `${name}.${user}-nats-secret`,
-          { metadata: metadata(`nats-${user}`), stringData: { "nats.creds": credsOf(account, user) } },
-          inCluster,
-        ),
-      ]),
-    );
+    this.guards = guards;
+    this.pods = pods;
+    this.serviceLabels = serviceLabels;
     this.registerOutputs({ namespace: this.namespace, generation: this.generation });
   }
 }

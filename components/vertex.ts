@@ -1,6 +1,7 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { GPU_RESOURCE, type GpuPool } from "./gpu-pool.ts";
+import type { GpuPool } from "./gpu-pool.ts";
+import { GPU_RESOURCE } from "./plan/gpu.ts";
 import {
   CREDENTIALS_ANNOTATION,
   DIGEST_ANNOTATION,
@@ -12,37 +13,71 @@ import {
 import type { Phase } from "./plan/spec.ts";
 import type { Tenant } from "./tenant.ts";
 
-export interface VertexArgs {
-  tenant: Tenant;
-  /** The pipeline's name, as a label. */
-  pipeline: pulumi.Input<string>;
-  /** The vertex' name, one of the tenant's `users`: names its Deployment and Service. */
-  vertex: string;
+/** What a vertex' container runs, and what it is given. */
+export interface WorkloadArgs {
+  /** A container image, by tag or digest. */
   image: pulumi.Input<string>;
   /** @default the image's entry point */
   command?: pulumi.Input<pulumi.Input<string>[]>;
   /** @default the image's arguments */
   args?: pulumi.Input<pulumi.Input<string>[]>;
-  /** They go before the connection settings of the same names that every vertex gets. @default {} */
+  /** Environment variables; they go before the connection settings of the same names that every vertex gets. @default {} */
   env?: pulumi.Input<Record<string, pulumi.Input<string>>>;
-  /** Pods, as the plan has them for the phase. */
-  replicas: pulumi.Input<number>;
-  /** GPUs of each pod. @default 0 */
+  /** Environment variables that pods find in a Secret, for example HF_TOKEN; a changed value rolls the pods. @default {} */
+  secretEnv?: Record<string, pulumi.Input<string>>;
+  /** GPUs of each pod; more than 0 needs a pool. @default 0 */
   gpus?: pulumi.Input<number>;
   /** The nodes to run on. @default any node without a taint */
   pool?: GpuPool | undefined;
-  /** Port name → number; a vertex with ports gets a Service. @default {} */
-  ports?: Record<string, pulumi.Input<number>>;
-  /** Seconds from the signal to end until a pod is killed. @default 30 */
+  /** Processor time and memory of each pod, as Kubernetes writes them: `500m`, `16Gi`. @default none */
+  resources?: { requests?: Amounts; limits?: Amounts };
+  /** `/dev/shm` in memory: a bound, not a reservation. @default 0, the container runtime's own (64 MiB) */
+  sharedMemoryBytes?: number;
+  /** The group that owns the pod's volumes. @default the image's */
+  fsGroup?: pulumi.Input<number>;
+  /** Port name → number, each number once; a vertex with ports gets a Service of its name. @default {} */
+  ports?: Record<string, number>;
+  /** Requests over HTTP that tell whether a pod is started, alive and ready. @default none */
+  probes?: { startup?: ProbeArgs; liveness?: ProbeArgs; readiness?: ProbeArgs };
+  /** Seconds to go on serving while everybody hears that a pod will end; part of the grace period. @default 0 */
+  preStopSleepSeconds?: number;
+  /** Seconds until a pod that was told to end is killed. @default 30 */
   terminationGracePeriodSeconds?: pulumi.Input<number>;
+}
+
+export interface Amounts {
+  cpu?: pulumi.Input<string>;
+  memory?: pulumi.Input<string>;
+}
+
+/** A GET over HTTP; defaults are Kubernetes' own. */
+export interface ProbeArgs {
+  path: string;
+  /** One of the vertex' ports, by name. */
+  port: string;
+  /** @default 0 */
+  initialDelaySeconds?: number;
+  /** @default 10 */
+  periodSeconds?: number;
+  /** @default 1 */
+  timeoutSeconds?: number;
+  /** @default 3 */
+  failureThreshold?: number;
+}
+
+export interface VertexArgs extends WorkloadArgs {
+  tenant: Tenant;
+  /** The pipeline's name, as a label. */
+  pipeline: pulumi.Input<string>;
+  /** The vertex' name, one of the tenant's `users`: names its Deployment and Service. */
+  vertex: string;
+  /** Pods, as the plan has them for the phase. */
+  replicas: pulumi.Input<number>;
   /** The phase that the replicas were planned for. */
   phase: pulumi.Input<Phase>;
   /** The digest of the plan that this vertex is part of. */
   planDigest: pulumi.Input<string>;
 }
-
-/** Where a vertex finds its NATS credentials file. */
-const CREDS_DIRECTORY = "/var/run/ringfence/nats";
 
 /** One vertex of a pipeline: a Deployment on a GPU pool, with the tenant's credentials in it. */
 export class Vertex extends pulumi.ComponentResource {
@@ -55,9 +90,9 @@ export class Vertex extends pulumi.ComponentResource {
   constructor(name: string, args: VertexArgs, opts?: pulumi.ComponentResourceOptions) {
     super(Vertex.__pulumiType, name, {}, opts);
     const { tenant, vertex, pool, ports = {} } = args;
-    const natsSecret = tenant.natsSecrets[vertex];
-    if (!natsSecret) {
-      const users = Object.keys(tenant.natsSecrets).join(", ");
+    const connection = tenant.pods[vertex];
+    if (!connection) {
+      const users = Object.keys(tenant.pods).join(", ");
       throw new pulumi.ResourceError(
         `${name}.vertex: found '${vertex}'; expected one of the tenant's users (${users})`,
         this,
@@ -72,71 +107,83 @@ export class Vertex extends pulumi.ComponentResource {
       labels: { ...selector, [GENERATION_LABEL]: tenant.generation },
       annotations: { [PHASE_ANNOTATION]: args.phase, [DIGEST_ANNOTATION]: args.planDigest },
     };
-    const env = pulumi
-      .all([connectionEnv(tenant, args.pipeline, vertex), args.env ?? {}])
-      .apply(([connection, own]) => [
-        // Kubernetes refuses a name that comes twice.
-        ...connection.filter(({ name }) => !Object.hasOwn(own, name)),
-        ...Object.entries(own).map(([key, value]) => ({ name: key, value })),
-      ]);
-    const gpus = pulumi.output(args.gpus ?? 0);
+    const { name: _, ...unnamed } = metadata;
+    const secrets = secretVariables(name, args.secretEnv, unnamed, inCluster);
+    const settings: Variable[] = [
+      { name: "RINGFENCE_PIPELINE", value: args.pipeline },
+      { name: "RINGFENCE_VERTEX", value: vertex },
+      ...(connection.env as Variable[]),
+    ];
+    const variables = (given: Known): Variable[] => {
+      const own = [...Object.entries(given).map(([key, value]) => ({ name: key, value })), ...secrets];
+      // Kubernetes refuses a name that comes twice.
+      return [...settings.filter((setting) => !own.some(({ name }) => name === setting.name)), ...own];
+    };
+    const { env = {} } = args;
+    const shared = sharedMemory(args.sharedMemoryBytes);
+    const patience = patienceFor(args);
     const deployment = new k8s.apps.v1.Deployment(
       `${name}-deployment`,
       {
-        metadata,
+        metadata: { ...metadata, annotations: { ...metadata.annotations, ...patience.annotations } },
         spec: {
           replicas: args.replicas,
+          ...patience.deadline,
           selector: { matchLabels: selector },
           // All that were ready stay ready while pods are exchanged; it also makes Pulumi wait for every one of them.
-          strategy: { rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
+          strategy: { rollingUpdate: pool?.rollingUpdate ?? { maxUnavailable: 0, maxSurge: 1 } },
           template: {
             metadata: {
               labels: metadata.labels,
               // Pods read credentials once, at their start.
-              annotations: { [CREDENTIALS_ANNOTATION]: tenant.credentialsDigest },
+              annotations: { [CREDENTIALS_ANNOTATION]: tenant.credentialsDigest, ...connection.annotations },
             },
             spec: {
-              automountServiceAccountToken: false,
+              automountServiceAccountToken: connection.automountServiceAccountToken,
+              ...(connection.serviceAccountName && { serviceAccountName: connection.serviceAccountName }),
               terminationGracePeriodSeconds: args.terminationGracePeriodSeconds ?? 30,
-              ...(pool && { nodeSelector: pool.nodeSelector, tolerations: pool.tolerations }),
+              ...(args.fsGroup !== undefined && { securityContext: { fsGroup: args.fsGroup } }),
+              ...pool?.scheduling(selector),
               containers: [
                 {
                   name: vertex,
                   image: args.image,
                   ...(args.command && { command: args.command }),
                   ...(args.args && { args: args.args }),
-                  env,
+                  // A list whose names are known now, so that previews and policies see all that is known of it.
+                  env: isPending(env) ? pulumi.output(env).apply(variables) : variables(env as Known),
                   ports: Object.entries(ports).map(([port, containerPort]) => ({ name: port, containerPort })),
-                  resources: {
-                    limits: gpus.apply(
-                      (count): Record<string, string> => (count > 0 ? { [GPU_RESOURCE]: String(count) } : {}),
-                    ),
-                  },
-                  volumeMounts: [{ name: "nats", mountPath: CREDS_DIRECTORY, readOnly: true }],
+                  resources: resources(args),
+                  ...probes(args.probes),
+                  ...preStop(args.preStopSleepSeconds),
+                  volumeMounts: [...connection.volumeMounts, ...shared.volumeMounts],
                 },
               ],
-              volumes: [{ name: "nats", secret: { secretName: natsSecret.metadata.name } }],
+              volumes: [...connection.volumes, ...shared.volumes],
             },
           },
         },
       },
-      inCluster,
+      { ...inCluster, dependsOn: tenant.guards },
     );
     new k8s.policy.v1.PodDisruptionBudget(
       `${name}-disruption`,
       { metadata, spec: { maxUnavailable: 1, selector: { matchLabels: selector } } },
       inCluster,
     );
-    if (Object.keys(ports).length > 0) {
+    const served = Object.entries(ports).map(([port, number]) => ({ name: port, port: number, targetPort: port }));
+    if (served.length > 0 || Object.keys(tenant.serviceLabels).length > 0) {
       new k8s.core.v1.Service(
         `${name}-service`,
         {
-          // The Deployment's readiness has been waited for; a paused vertex has no endpoints to wait for.
-          metadata: { ...metadata, annotations: { ...metadata.annotations, "pulumi.com/skipAwait": "true" } },
-          spec: {
-            selector,
-            ports: Object.entries(ports).map(([port, number]) => ({ name: port, port: number, targetPort: port })),
+          metadata: {
+            ...metadata,
+            labels: { ...metadata.labels, ...tenant.serviceLabels },
+            // The Deployment's readiness has been waited for; a paused vertex has no endpoints to wait for.
+            annotations: { ...metadata.annotations, "pulumi.com/skipAwait": "true" },
           },
+          // Without a port it only tells which pods are ready.
+          spec: { selector, ...(served.length > 0 ? { ports: served } : { clusterIP: "None" }) },
         },
         inCluster,
       );
@@ -151,25 +198,89 @@ export class Vertex extends pulumi.ComponentResource {
   }
 }
 
-/**
- * How a vertex reaches its tenant's stores, under the names that Dynamo reads (../shared/facts/dynamo.md, "Auth env"),
- * and Ringfence's own for software that takes a prefix.
- */
-function connectionEnv(
-  tenant: Tenant,
-  pipeline: pulumi.Input<string>,
-  vertex: string,
-): Array<pulumi.Input<k8s.types.input.core.v1.EnvVar>> {
-  const { etcd, nats } = tenant.platform;
-  const fromSecret = (key: string) => ({ secretKeyRef: { name: tenant.etcdSecret.metadata.name, key } });
-  return [
-    { name: "RINGFENCE_PIPELINE", value: pipeline },
-    { name: "RINGFENCE_VERTEX", value: vertex },
-    { name: "RINGFENCE_ETCD_PREFIX", value: tenant.etcd.prefix },
-    { name: "ETCD_ENDPOINTS", value: etcd.clusterEndpoints.apply((endpoints) => endpoints.join(",")) },
-    { name: "ETCD_AUTH_USERNAME", valueFrom: fromSecret("username") },
-    { name: "ETCD_AUTH_PASSWORD", valueFrom: fromSecret("password") },
-    { name: "NATS_SERVER", value: nats.clusterServers.apply((servers) => servers.join(",")) },
-    { name: "NATS_AUTH_CREDENTIALS_FILE", value: `${CREDS_DIRECTORY}/nats.creds` },
-  ];
+type Known = Record<string, pulumi.Input<string>>;
+type Variable = k8s.types.input.core.v1.EnvVar & { name: string };
+
+/** Puts `secretEnv` into a Secret, and gives the variables that read it. */
+function secretVariables(
+  name: string,
+  secretEnv: Record<string, pulumi.Input<string>> = {},
+  metadata: k8s.types.input.meta.v1.ObjectMeta,
+  options: pulumi.CustomResourceOptions,
+): Variable[] {
+  if (Object.keys(secretEnv).length === 0) return [];
+  const secret = new k8s.core.v1.Secret(
+    `${name}-env-secret`,
+    // Pulumi names it, and one that is immutable is replaced under another name when a value changes; that rolls the pods.
+    { metadata, immutable: true, stringData: pulumi.secret(secretEnv) },
+    options,
+  );
+  return Object.keys(secretEnv).map((key) => ({
+    name: key,
+    valueFrom: { secretKeyRef: { name: secret.metadata.name, key } },
+  }));
 }
+
+/** What each pod asks for; GPUs by the pool's name for them. */
+function resources({ resources = {}, gpus, pool }: VertexArgs): k8s.types.input.core.v1.ResourceRequirements {
+  const { requests, limits } = resources;
+  const resource = pool?.resource ?? GPU_RESOURCE;
+  return {
+    ...(requests && { requests: { ...requests } as Record<string, pulumi.Input<string>> }),
+    limits: pulumi
+      .all([gpus ?? 0, limits ?? {}])
+      .apply(
+        ([count, others]) => ({ ...others, ...(count > 0 && { [resource]: String(count) }) }) as Record<string, string>,
+      ),
+  };
+}
+
+function probes(given: WorkloadArgs["probes"] = {}): Partial<k8s.types.input.core.v1.Container> {
+  const probe = (settings: ProbeArgs | undefined) => {
+    if (!settings) return undefined;
+    const { path, port, ...times } = settings;
+    return { httpGet: { path, port }, ...times };
+  };
+  const [startupProbe, livenessProbe, readinessProbe] = [given.startup, given.liveness, given.readiness].map(probe);
+  return {
+    ...(startupProbe && { startupProbe }),
+    ...(livenessProbe && { livenessProbe }),
+    ...(readinessProbe && { readinessProbe }),
+  };
+}
+
+/** How long Kubernetes and Pulumi wait for progress by default. */
+const USUAL_SECONDS = 600;
+
+/**
+ * A pod that may take long to start makes all who wait for it wait as long: Kubernetes for each pod, Pulumi for all of them, which an
+ * update exchanges one by one.
+ */
+function patienceFor({ probes, replicas }: VertexArgs): {
+  annotations: Record<string, pulumi.Input<string>>;
+  deadline: { progressDeadlineSeconds?: number };
+} {
+  const { periodSeconds = 10, failureThreshold = 3, initialDelaySeconds = 0 } = probes?.startup ?? {};
+  const seconds = initialDelaySeconds + periodSeconds * failureThreshold;
+  if (seconds <= USUAL_SECONDS / 2) return { annotations: {}, deadline: {} };
+  const all = pulumi.output(replicas).apply((pods) => String(USUAL_SECONDS + pods * seconds));
+  return {
+    annotations: { "pulumi.com/timeoutSeconds": all },
+    deadline: { progressDeadlineSeconds: USUAL_SECONDS + seconds },
+  };
+}
+
+/** Kubernetes itself sleeps (since 1.30), so that the image needs no shell for it. */
+const preStop = (seconds = 0): Partial<k8s.types.input.core.v1.Container> =>
+  seconds > 0 ? { lifecycle: { preStop: { sleep: { seconds } } } } : {};
+
+function sharedMemory(bytes = 0) {
+  if (bytes === 0) return { volumes: [], volumeMounts: [] };
+  return {
+    volumes: [{ name: "shared-memory", emptyDir: { medium: "Memory", sizeLimit: String(bytes) } }],
+    volumeMounts: [{ name: "shared-memory", mountPath: "/dev/shm" }],
+  };
+}
+
+const isPending = (value: unknown): value is pulumi.Output<Known> | Promise<Known> =>
+  pulumi.Output.isInstance(value) || value instanceof Promise;

@@ -19,8 +19,7 @@ export const brokeredDynamoThroughProxy: StackValidationPolicy = {
   description:
     "Dynamo that uses etcd reaches it through a proxy of its own pipeline, never at the platform's endpoint or as its admin; " +
     "nobody writes Dynamo's global model keys by hand.",
-  // Advisory as long as this repository's own stacks run Dynamo without a graph component, which would set all of this.
-  enforcementLevel: "advisory",
+  enforcementLevel: "mandatory",
   severity: "high",
   remediationSteps:
     "Run `etcd grpc-proxy start --namespace=<prefix>/` in the pipeline's namespace and point ETCD_ENDPOINTS at it, or use " +

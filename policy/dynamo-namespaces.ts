@@ -16,8 +16,7 @@ export const dynamoNamespaces: StackValidationPolicy = {
   displayName: "Dynamo namespaces",
   description:
     "Each pipeline has a Dynamo namespace of its own: not 'dynamo', not empty, without '_', and not the beginning of another's.",
-  // Advisory as long as this repository's own stacks run Dynamo without a graph component, which would set all of this.
-  enforcementLevel: "advisory",
+  enforcementLevel: "mandatory",
   severity: "high",
   remediationSteps:
     "Set DYN_NAMESPACE to the pipeline's own name on every Dynamo container, with lower-case letters, digits and hyphens, " +

@@ -1,5 +1,5 @@
 import type { PolicyResource, ReportViolation, StackValidationPolicy } from "@pulumi/policy";
-import { GPU, isGpu, PRODUCT, profileOf, profilesFor } from "./stack/gpus.ts";
+import { GPU, isGpu, isProductLabel, PRODUCT, profileOf, profilesFor, selectedProduct } from "./stack/gpus.ts";
 import { objectsOf } from "./stack/objects.ts";
 import { type Pod, podsOf } from "./stack/pods.ts";
 import { schemaOf, settings } from "./stack/settings.ts";
@@ -41,7 +41,7 @@ export const gpuScheduling: StackValidationPolicy = {
       const say = (path: Path, problem: string, fix: string) => tell(report, { resource: object, path, problem, fix });
       const limits = limitsOf(pod);
       const gpus = limits.reduce((sum, { count }) => sum + (count ?? 0), 0);
-      const product = text(at(spec, "nodeSelector", PRODUCT)) ?? affinityProduct(spec);
+      const product = selectedProduct(at(spec, "nodeSelector")) ?? affinityProduct(spec);
       if (limits.length === 0) judgeIdle(pod, product, say);
       for (const { name, path, request, count } of limits) {
         if (request !== undefined && count !== undefined && request !== count)
@@ -149,7 +149,7 @@ function affinityProduct(spec: unknown): string | undefined {
   );
   const [term, ...others] = terms;
   if (!term || others.length > 0) return undefined;
-  const one = items(at(term, "matchExpressions")).find((part) => text(at(part, "key")) === PRODUCT);
+  const one = items(at(term, "matchExpressions")).find((part) => isProductLabel(text(at(part, "key")) ?? ""));
   const values = items(at(one, "values"));
   return text(at(one, "operator")) === "In" && values.length === 1 ? text(values[0]) : undefined;
 }

@@ -36,7 +36,7 @@ levels and sets parameters; the engine holds it against each policy's schema:
     {
       "restart-safety": { "enforcementLevel": "mandatory", "graceMarginSeconds": 120 },
       "gpu-scheduling": { "pools": { "NVIDIA-H100-80GB-HBM3": { "perNode": 8, "total": 64 } } },
-      "dynamo-namespaces": "mandatory"
+      "dynamo-namespaces": "advisory"
     }
     $ pulumi preview --stack prod --policy-pack policy --policy-pack-config prod.policies.json
 

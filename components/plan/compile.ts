@@ -1,16 +1,29 @@
 /** From a spec to the complete desired state of a pipeline: a pure function, nothing of it is read from live objects. */
 import { createHash } from "node:crypto";
+import { gpusOf } from "./gpu.ts";
 import { logicalName } from "./names.ts";
+import type { NetworkOpening } from "./openings.ts";
+import { componentEnv, type Planes, planePorts } from "./planes.ts";
 import { parse } from "./problem.ts";
-import { type Phase, type PipelineInput, type PipelineSpec, pipelineSpec, type VertexSpec } from "./spec.ts";
+import {
+  hasComponents,
+  type Isolation,
+  type Phase,
+  type PipelineInput,
+  type PipelineSpec,
+  pipelineSpec,
+  type VertexSpec,
+} from "./spec.ts";
 
 /** One vertex as it shall be. */
-export interface VertexPlan extends Omit<VertexSpec, "pool"> {
+export interface VertexPlan extends Omit<VertexSpec, "pool" | "component" | "secretEnv" | "open"> {
   name: string;
   /** Pods that shall exist: the spec's replicas while the pipeline runs, none while it is paused. */
   replicas: number;
   /** The pool's name; undefined for a vertex without GPUs. */
   pool: string | undefined;
+  /** Names of the variables whose values are in a Secret. */
+  secretEnv: string[];
 }
 
 /** The complete desired state of a pipeline. */
@@ -20,7 +33,18 @@ export interface Plan {
   logicalName: string;
   phase: Phase;
   vertices: Record<string, VertexPlan>;
+  planes: Planes;
+  /** How the tenant's part of etcd is kept apart; undefined when nobody of it reaches etcd. */
+  isolation: Isolation | undefined;
+  /** What its etcd proxies are given. */
+  proxy: PipelineSpec["proxy"];
+  /** What the tenant's network lets through, beyond what every vertex needs. */
+  openings: NetworkOpening[];
+  /** Where the pipeline serves; undefined when no vertex has a port `http` and the spec names none. */
+  endpoint: PipelineSpec["endpoint"];
   jetStream: PipelineSpec["jetStream"];
+  /** What the namespace may take: by default what its vertices take in an update. The same in every phase. */
+  quota: PipelineSpec["quota"];
   /** GPUs that all vertices take together in this phase. */
   gpus: number;
   /** Of all of the above: two plans with one digest are the same plan. */
@@ -33,24 +57,84 @@ export interface Plan {
  * @throws InvalidSpec
  */
 export function compile(spec: PipelineInput, root = ""): Plan {
-  const { name, realm, lifecycle, jetStream, vertices } = parse(pipelineSpec, spec, root);
+  const parsed = parse(pipelineSpec, spec, root);
+  const { name, realm, lifecycle, jetStream, vertices, planes, pools, quota } = parsed;
+  const namespace = parsed.dynamoNamespace ?? name;
   const phase = lifecycle.desiredPhase;
-  const planned = Object.fromEntries(
-    Object.entries(vertices).map(([vertex, { pool, ...rest }]): [string, VertexPlan] => [
-      vertex,
-      { ...rest, name: vertex, pool, replicas: phase === "Paused" ? 0 : rest.replicas },
-    ]),
+  const planned = mapValues(
+    vertices,
+    ({ pool, component, open: _, ...rest }, vertex): VertexPlan => ({
+      ...rest,
+      env: { ...(component !== undefined && componentEnv(component, namespace, planes)), ...rest.env },
+      secretEnv: Object.keys(rest.secretEnv).sort(),
+      name: vertex,
+      pool,
+      replicas: phase === "Paused" ? 0 : rest.replicas,
+    }),
   );
   const plan = {
     name,
     logicalName: logicalName(realm, name),
     phase,
     vertices: planned,
+    planes,
+    proxy: parsed.proxy,
+    isolation: isolationOf(vertices, planes, parsed.isolation),
+    openings: openingsOf(vertices, planes),
+    endpoint: parsed.endpoint ?? endpointOf(vertices),
     jetStream,
+    quota: { ...quota, gpus: { ...gpusOf(vertices, pools), ...quota.gpus } },
     gpus: Object.values(planned).reduce((sum, vertex) => sum + vertex.replicas * vertex.gpus, 0),
   };
   return { ...plan, digest: digestOf(plan) };
 }
+
+/** What of a vertex decides how its tenant is closed and opened; all of it is known before anything is made. */
+type Reachable = Pick<VertexSpec, "component" | "ports"> & { open?: Partial<VertexSpec["open"]> | undefined };
+
+/** Dynamo reads etcd's whole root, so it gets a root of its own; other software is told its prefix. */
+export function isolationOf(
+  vertices: Record<string, Pick<Reachable, "component">>,
+  planes: Planes,
+  given: Isolation | undefined,
+): Isolation | undefined {
+  if (planes.discovery !== "etcd") return undefined;
+  return given ?? (hasComponents(vertices) ? "proxy" : "rbac");
+}
+
+/** What each vertex' `open` says, and what its planes need. */
+export function openingsOf(vertices: Record<string, Reachable>, planes: Planes): NetworkOpening[] {
+  return Object.keys(vertices)
+    .sort()
+    .flatMap((vertex): NetworkOpening[] => {
+      const { open = {}, ports, component } = vertices[vertex] as Reachable;
+      const numbers = (names: readonly string[]) => names.map((port) => ports[port] as number);
+      const planned = component === undefined ? [] : planePorts(component, planes, ports);
+      const { tenant: asked = [], cluster = Object.keys(ports), world = [] } = open;
+      const opening = (from: "tenant" | "cluster", numbers: number[]) =>
+        numbers.length > 0 ? [{ vertex, from, ports: ascending(numbers) }] : [];
+      return [
+        ...(asked === "any" || planned === undefined
+          ? [{ vertex, from: "tenant" as const }]
+          : opening("tenant", [...numbers(asked), ...planned])),
+        ...opening("cluster", numbers(cluster)),
+        ...(world.length > 0 ? [{ vertex, to: "world" as const, ports: ascending(world) }] : []),
+      ];
+    });
+}
+
+const ascending = (numbers: readonly number[]): number[] => [...new Set(numbers)].sort((a, b) => a - b);
+
+/** Where a pipeline serves that does not say it: at the port `http` of its first vertex, by name, that has one. */
+export function endpointOf(vertices: Record<string, Pick<Reachable, "ports">>): PipelineSpec["endpoint"] {
+  const served = Object.keys(vertices)
+    .sort()
+    .find((vertex) => Object.hasOwn(vertices[vertex]?.ports ?? {}, "http"));
+  return served === undefined ? undefined : { vertex: served, port: "http", path: "/" };
+}
+
+const mapValues = <T, R>(record: Record<string, T>, map: (value: T, name: string) => R): Record<string, R> =>
+  Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(value, name)]));
 
 /** A digest of any JSON value that does not depend on the order of its keys. */
 export function digestOf(value: unknown): string {

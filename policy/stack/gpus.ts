@@ -1,4 +1,6 @@
-/** What is known of NVIDIA's GPUs: resource names, and the MIG profiles that each product has. */
+/** GPUs in other people's manifests: resource names, labels, and the MIG profiles that they name. */
+import { slicesOf } from "../../components/plan/mig.ts";
+import { entries, text } from "./value.ts";
 
 export const GPU = "nvidia.com/gpu";
 export const PRODUCT = "nvidia.com/gpu.product";
@@ -6,26 +8,19 @@ export const PRODUCT = "nvidia.com/gpu.product";
 /** Whether a resource name is that of whole GPUs, shared ones, or slices. */
 export const isGpu = (resource: string): boolean => /^nvidia\.com\/(gpu(\.shared)?|mig-.+)$/.test(resource);
 
+/** Whether a node label names a product: of the GPUs, or of one of their profiles where MIG's strategy is `mixed`. */
+export const isProductLabel = (label: string): boolean => /^nvidia\.com\/(gpu|mig-.+)\.product$/.test(label);
+
+/** The product that a node selector asks for. */
+export const selectedProduct = (selector: unknown): string | undefined =>
+  text(entries(selector).find(([label]) => isProductLabel(label))?.[1]);
+
 /** The MIG profile that a resource name or a product's label names. */
 export const profileOf = (name: string): string | undefined =>
-  /(?:^nvidia\.com\/mig-|-MIG-)(\d+g\.\d+gb(?:\.me)?)/i.exec(name)?.[1]?.toLowerCase();
+  /(?:^nvidia\.com\/mig-|-MIG-)(\d+g\.\d+gb(?:\.me\.all|\.me|\.gfx|-me)?)/i.exec(name)?.[1]?.toLowerCase();
 
-/** From NVIDIA's MIG user guide; products by their GPU feature discovery label. */
-const PROFILES: readonly [product: RegExp, profiles: string][] = [
-  [/A30\b/, "1g.6gb 1g.6gb.me 2g.12gb 2g.12gb.me 4g.24gb"],
-  [/A100.*40GB/, "1g.5gb 1g.5gb.me 1g.10gb 2g.10gb 3g.20gb 4g.20gb 7g.40gb"],
-  [/A100.*80GB/, "1g.10gb 1g.10gb.me 1g.20gb 2g.20gb 3g.40gb 4g.40gb 7g.80gb"],
-  [/A800.*80GB/, "1g.10gb 1g.10gb.me 1g.20gb 2g.20gb 3g.40gb 4g.40gb 7g.80gb"],
-  [/H[18]00.*80GB|H800\b/, "1g.10gb 1g.10gb.me 1g.20gb 2g.20gb 3g.40gb 4g.40gb 7g.80gb"],
-  [/H100-NVL|H100.*94GB/, "1g.12gb 1g.12gb.me 1g.24gb 2g.24gb 3g.47gb 4g.47gb 7g.94gb"],
-  [/H100.*96GB|GH200.*(96GB|480GB)/, "1g.12gb 1g.12gb.me 1g.24gb 2g.24gb 3g.48gb 4g.48gb 7g.96gb"],
-  [/H200/, "1g.18gb 1g.18gb.me 1g.35gb 2g.35gb 3g.71gb 4g.71gb 7g.141gb"],
-  [/\bB200/, "1g.23gb 1g.23gb.me 1g.45gb 2g.45gb 3g.90gb 4g.90gb 7g.180gb"],
-  [/\b(V100|T4|P100|P40|P4|A2|A10G?|A16|A40|L4|L40S?|RTX-A\d+)\b/, ""],
-];
-
-/** The MIG profiles of a product; undefined for a product that is not known here. */
+/** The MIG profiles of a product, none for one without MIG; undefined for a product that is not known. */
 export function profilesFor(product: string): string[] | undefined {
-  const found = PROFILES.find(([pattern]) => pattern.test(product.replace(/-MIG-.*$/, "")));
-  return found?.[1].split(" ").filter(Boolean);
+  const slices = slicesOf(product.replace(/-MIG-.*$|-SHARED$/, ""));
+  return slices && Object.keys(slices);
 }

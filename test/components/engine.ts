@@ -55,6 +55,8 @@ export async function run(program: () => unknown): Promise<Map<string, Registere
 /** What the providers answer. */
 function created({ type, name, inputs }: MockResourceArgs) {
   const { __provider, ...state } = inputs;
+  // The Kubernetes provider names what has no name.
+  if (type.startsWith("kubernetes:")) state.metadata = { name, ...inputs.metadata };
   const users = Array.isArray(inputs.users) ? inputs.users : [];
   const generation = `gen-of-${inputs.logicalName}`;
   const outputs: Record<string, object> = {

@@ -15,8 +15,10 @@ describe("a pipeline's children", () => {
     all = await run(() => chat({ realm: "dev" }));
   });
 
-  it("are these, under these parents", () => {
-    assert.deepEqual([...all.values()].map(({ type, name, parent }) => `${type} ${parent ?? ""}/${name}`).sort(), [
+  it("are these, under these parents, beside what closes and limits its namespace", () => {
+    const closes = /:(NetworkPolicy|ResourceQuota|LimitRange)$/;
+    const inside = [...all.values()].filter(({ type }) => !closes.test(type));
+    assert.deepEqual(inside.map(({ type, name, parent }) => `${type} ${parent ?? ""}/${name}`).sort(), [
       "kubernetes:apps/v1:Deployment chat.web/chat.web-deployment",
       "kubernetes:apps/v1:Deployment chat.worker/chat.worker-deployment",
       "kubernetes:core/v1:Namespace chat/chat-namespace",
@@ -50,7 +52,7 @@ describe("a pipeline's children", () => {
     needs("Namespace chat-namespace", "chat-claim", "chat-etcd", "chat-nats");
     needs("Deployment chat.worker-deployment", "chat-etcd-secret", "chat.worker-nats-secret");
     const inNamespace = [...all].filter(([, { inputs }]) => inputs.metadata?.namespace !== undefined);
-    assert.equal(inNamespace.length, 8);
+    assert.ok(inNamespace.length >= 8, `${inNamespace.length} objects are in the namespace`);
     for (const [key] of inNamespace) needs(key, "chat-namespace");
   });
 
@@ -134,6 +136,41 @@ describe("a pipeline's children", () => {
     ]);
   });
 
+  it("are given what they say of themselves: probes, processor and memory, shared memory, time to end", async () => {
+    const probe = { path: "/ready", port: "http", periodSeconds: 5 };
+    const worker = {
+      image: "i",
+      ports: { http: 80 },
+      probes: { readiness: probe },
+      resources: { requests: { cpu: "500m", memory: "1Gi" }, limits: { memory: "2Gi" } },
+      sharedMemoryBytes: 1024,
+      fsGroup: 7,
+      preStopSleepSeconds: 3,
+      terminationGracePeriodSeconds: 9,
+    };
+    const other = await run(() => chat({ vertices: { worker } }));
+    const pod = other.get("Deployment chat.worker-deployment")?.inputs.spec.template.spec;
+    const [container] = pod.containers;
+    assert.deepEqual(container.readinessProbe, { httpGet: { path: "/ready", port: "http" }, periodSeconds: 5 });
+    assert.deepEqual([container.startupProbe, container.livenessProbe], [undefined, undefined]);
+    assert.deepEqual(container.resources, { requests: { cpu: "500m", memory: "1Gi" }, limits: { memory: "2Gi" } });
+    assert.deepEqual(container.lifecycle, { preStop: { sleep: { seconds: 3 } } });
+    assert.equal(pod.terminationGracePeriodSeconds, 9);
+    assert.deepEqual(pod.securityContext, { fsGroup: 7 });
+    assert.deepEqual(pod.volumes.at(-1), {
+      name: "shared-memory",
+      emptyDir: { medium: "Memory", sizeLimit: "1024" },
+    });
+    assert.deepEqual(container.volumeMounts.at(-1), { name: "shared-memory", mountPath: "/dev/shm" });
+  });
+
+  it("have a Service each, ports or not, when Kubernetes is how they find each other", async () => {
+    const other = await run(() => chat({ planes: "native" }));
+    const { spec, metadata } = other.get("Service chat.worker-service")?.inputs ?? assert.fail("no Service");
+    assert.equal(spec.clusterIP, "None");
+    assert.equal(metadata.labels["nvidia.com/dynamo-discovery-enabled"], "true");
+  });
+
   it("have a Service only with ports, and all a disruption budget", () => {
     assert.equal(all.has("Service chat.worker-service"), false);
     const { spec } = found("Service chat.web-service").inputs;
@@ -154,6 +191,7 @@ describe("a pipeline's children", () => {
     }
     assert.deepEqual(found("Pipeline chat").outputs, {
       phase: "Running",
+      url: "http://web.chat-gen-of-d.svc:8000",
       namespace: "chat-gen-of-d",
       gpus: 6,
       vertices: { web: { wanted: 1, ready: 1 }, worker: { wanted: 3, ready: 1 } },

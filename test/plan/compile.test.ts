@@ -70,13 +70,112 @@ describe("compile", () => {
           replicas: 1,
           gpus: 0,
           pool: undefined,
+          secretEnv: [],
+          resources: { requests: {}, limits: {} },
+          sharedMemoryBytes: 0,
           ports: {},
+          probes: {},
+          preStopSleepSeconds: 0,
           terminationGracePeriodSeconds: 30,
         },
       },
+      planes: { discovery: "etcd", requests: "nats", events: "nats" },
+      isolation: "rbac",
+      proxy: undefined,
+      openings: [],
+      endpoint: undefined,
       jetStream: { memoryBytes: 0, diskBytes: 2 ** 30, streams: 100, consumers: 1000 },
+      quota: { gpus: { "nvidia.com/gpu": 0 }, defaultRequests: { cpu: "100m", memory: "128Mi" } },
       gpus: 0,
     });
+  });
+
+  it("gives a component of Dynamo its settings, and etcd a proxy", () => {
+    const vertices = { router: { image: "i", component: "router", env: { LOG: "info" } } };
+    const one = { name: "chat", realm: "dev", vertices };
+    const { isolation, vertices: planned } = compile(one);
+    assert.equal(isolation, "proxy");
+    assert.deepEqual(planned.router?.env, {
+      DYN_NAMESPACE: "chat",
+      DYN_COMPONENT: "router",
+      DYN_DISCOVERY_BACKEND: "etcd",
+      DYN_REQUEST_PLANE: "nats",
+      DYN_EVENT_PLANE: "nats",
+      LOG: "info",
+    });
+    const native = compile({ ...one, planes: "native", dynamoNamespace: "talk" });
+    assert.equal(native.isolation, undefined, "nobody reaches etcd");
+    assert.equal(native.vertices.router?.env.DYN_NAMESPACE, "talk");
+    assert.equal(native.vertices.router?.env.DYN_DISCOVERY_BACKEND, "kubernetes");
+  });
+
+  it("lets no secret into the plan, only its name", () => {
+    const plan = compile({
+      name: "chat",
+      realm: "dev",
+      vertices: { web: { image: "i", secretEnv: { T: "hunter2" } } },
+    });
+    assert.deepEqual(plan.vertices.web?.secretEnv, ["T"]);
+    assert.equal(JSON.stringify(plan).includes("hunter2"), false);
+  });
+
+  it("limits the GPUs to those of an update, whatever the phase", () => {
+    const pools = { h100: { product: "H100" } };
+    const vertices = { worker: { image: "i", pool: "h100", gpus: 2, replicas: 3 } };
+    const one = { name: "chat", realm: "dev", pools, vertices };
+    assert.deepEqual(compile(one).quota.gpus, { "nvidia.com/gpu": 8 });
+    assert.deepEqual(compile(inPhase(one, "Paused")).quota, compile(one).quota);
+    assert.deepEqual(compile({ ...one, quota: { gpus: { "nvidia.com/gpu": 9 } } }).quota.gpus, { "nvidia.com/gpu": 9 });
+  });
+});
+
+describe("the openings of a plan", () => {
+  const ports = { http: 8000, responses: 9091 };
+  const openings = (vertex: object, planes: PipelineInput["planes"] = "brokered") =>
+    compile({ name: "chat", realm: "dev", planes, vertices: { web: { image: "i", ports, ...vertex } } }).openings.map(
+      ({ vertex: _, ...opening }) => opening,
+    );
+
+  it("are all ports to the cluster, when a vertex says nothing", () => {
+    assert.deepEqual(openings({}), [{ from: "cluster", ports: [8000, 9091] }]);
+  });
+
+  it("are what it says, when it does", () => {
+    assert.deepEqual(openings({ open: { cluster: ["http"], tenant: ["responses"], world: [443] } }), [
+      { from: "tenant", ports: [9091] },
+      { from: "cluster", ports: [8000] },
+      { to: "world", ports: [443] },
+    ]);
+    assert.deepEqual(openings({ open: { cluster: [], tenant: "any" } }), [{ from: "tenant" }]);
+  });
+
+  it("have what the planes need of a component", () => {
+    const closed = { open: { cluster: [] } };
+    const [frontend, worker] = [
+      { ...closed, component: "frontend" },
+      { ...closed, component: "backend", ports: { requests: 9092 } },
+    ];
+    assert.deepEqual(openings(frontend), [{ from: "tenant", ports: [9091] }], "responses come back by TCP");
+    assert.deepEqual(openings(worker), [], "requests come by NATS");
+    const tcp = { discovery: "etcd", requests: "tcp", events: "nats" } as const;
+    assert.deepEqual(openings(worker, tcp), [{ from: "tenant", ports: [9092] }]);
+    assert.deepEqual(openings({ ...worker, ports: {} }, tcp), [{ from: "tenant" }], "a port that nobody has pinned");
+    assert.deepEqual(openings(worker, "native"), [{ from: "tenant" }], "ZeroMQ binds ports as it likes");
+    assert.deepEqual(openings(frontend, "native"), [{ from: "tenant" }]);
+  });
+});
+
+describe("the endpoint of a plan", () => {
+  it("is the port http of the first vertex that has one, or what the spec says", () => {
+    const vertices = {
+      b: { image: "i", ports: { http: 1 } },
+      a: { image: "i", ports: { grpc: 2 } },
+      c: { image: "i" },
+    };
+    const endpoint = (given?: PipelineInput["endpoint"]) =>
+      compile({ name: "chat", realm: "dev", vertices, ...(given && { endpoint: given }) }).endpoint;
+    assert.deepEqual(endpoint(), { vertex: "b", port: "http", path: "/" });
+    assert.deepEqual(endpoint({ vertex: "a", port: "grpc" }), { vertex: "a", port: "grpc", path: "/" });
   });
 });
 
@@ -96,9 +195,19 @@ describe("the plan's digest", () => {
         gpus: 1,
         pool: "h100",
         ports: { http: 80 },
+        secretEnv: { TOKEN: "t" },
+        resources: { requests: { cpu: "1" }, limits: { memory: "1Gi" } },
+        sharedMemoryBytes: 1,
+        fsGroup: 1,
+        probes: { liveness: { path: "/live", port: "http" } },
+        preStopSleepSeconds: 1,
         terminationGracePeriodSeconds: 5,
       },
     },
+    isolation: "proxy",
+    proxy: { replicas: 2 },
+    endpoint: { vertex: "web", port: "http", path: "/", body: "{}" },
+    quota: { gpus: { "nvidia.com/gpu": 4 }, defaultRequests: { cpu: "1", memory: "1Gi" } },
   } satisfies PipelineInput;
   const vertex = (change: object) => ({ vertices: { web: { ...whole.vertices.web, ...change } } });
   const changes: Record<string, object> = {
@@ -109,7 +218,20 @@ describe("the plan's digest", () => {
     diskBytes: { jetStream: { ...whole.jetStream, diskBytes: 9 } },
     streams: { jetStream: { ...whole.jetStream, streams: 9 } },
     consumers: { jetStream: { ...whole.jetStream, consumers: 9 } },
-    "a vertex' name": { vertices: { api: whole.vertices.web } },
+    planes: { planes: { discovery: "etcd", requests: "nats", events: "zmq" } },
+    isolation: { isolation: "rbac", proxy: undefined },
+    proxy: { proxy: { replicas: 3 } },
+    endpoint: { endpoint: { ...whole.endpoint, body: "[]" } },
+    quota: { quota: { ...whole.quota, gpus: { "nvidia.com/gpu": 5 } } },
+    openings: vertex({ open: { cluster: [] } }),
+    component: vertex({ component: "backend" }),
+    "a secret variable's name, secretEnv": vertex({ secretEnv: { KEY: "t" } }),
+    resources: vertex({ resources: { requests: { cpu: "2" }, limits: { memory: "1Gi" } } }),
+    sharedMemoryBytes: vertex({ sharedMemoryBytes: 2 }),
+    fsGroup: vertex({ fsGroup: 2 }),
+    probes: vertex({ probes: { readiness: { path: "/live", port: "http" } } }),
+    preStopSleepSeconds: vertex({ preStopSleepSeconds: 2 }),
+    "a vertex' name": { endpoint: { vertex: "api", port: "http" }, vertices: { api: whole.vertices.web } },
     "one more vertex": { vertices: { ...whole.vertices, api: whole.vertices.web } },
     image: vertex({ image: "j" }),
     command: vertex({ command: ["b"] }),

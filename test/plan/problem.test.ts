@@ -2,15 +2,26 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { accessSpec } from "../../components/plan/access.ts";
 import { compile } from "../../components/plan/compile.ts";
+import { poolSpec } from "../../components/plan/gpu.ts";
 import { InvalidSpec, parse, problemsSoFar } from "../../components/plan/problem.ts";
 import { environmentSpec, pipelineSpec } from "../../components/plan/spec.ts";
 
 const SECRET = "hunter2";
-const VERTEX_PROPERTIES = "image, command, args, env, replicas, gpus, pool, ports, terminationGracePeriodSeconds";
+const VERTEX_PROPERTIES =
+  "image, command, args, env, secretEnv, component, replicas, gpus, pool, resources, sharedMemoryBytes, fsGroup, ports, " +
+  "open, probes, preStopSleepSeconds, terminationGracePeriodSeconds";
 const LABEL = "may hold lower-case letters, digits and inner hyphens only (RFC 1123)";
 
 const web = (change: object) => ({ pipelines: { chat: { vertices: { web: { image: "i", ...change } } } } });
 const chat = (change: object) => ({ pipelines: { chat: { vertices: { web: { image: "i" } }, ...change } } });
+/** A pipeline of a ready graph, with the line's beginning. */
+const graph = (change: object, pipeline: object = {}) => ({
+  pools: { h100: { product: "H100", gpusPerNode: 8, nodes: 2 } },
+  pipelines: {
+    chat: { dynamo: { graph: "aggregated", engine: { model: "m" }, worker: { pool: "h100" }, ...change }, ...pipeline },
+  },
+});
+const DYNAMO = "ringfence:pipelines.chat.dynamo";
 const named = (vertex: string) => ({ pipelines: { chat: { vertices: { [vertex]: { image: "i" } } } } });
 
 /** What somebody may write, and the line that it is answered with; `…` stands for the vertex' path. */
@@ -67,6 +78,132 @@ const mistakes: Array<[written: object, line: string]> = [
     web({ replicas: `a\nb\u2028${"c".repeat(99)}` }),
     `….replicas: found 'a b ${"c".repeat(76)}…'; expected a whole number, 0 or more`,
   ],
+  [web({ secretEnv: { HF_TOKEN: 4711 } }), "….secretEnv.HF_TOKEN: found a number; expected a string"],
+  [
+    web({ env: { A: "1" }, secretEnv: { A: SECRET } }),
+    "….secretEnv.A: found a string; expected a name that 'env' does not have, too",
+  ],
+  [
+    web({ ports: { http: 80 }, probes: { readiness: { path: "/", port: "https" } } }),
+    "….probes.readiness.port: found 'https'; expected one of its ports (http)",
+  ],
+  [
+    web({ ports: { http: 80 }, probes: { liveness: { path: "live", port: "http" } } }),
+    "….probes.liveness.path: found 'live'; expected a path that begins with '/'",
+  ],
+  [
+    web({ probes: { alive: {} } }),
+    "….probes.alive: found an unknown property; known here: startup, liveness, readiness",
+  ],
+  [web({ open: { cluster: ["http"] } }), "….open.cluster[0]: found 'http'; expected one of its ports (none)"],
+  [web({ open: { tenant: ["http"] } }), "….open.tenant[0]: found 'http'; expected one of its ports (none)"],
+  [
+    web({ open: { tenant: "all" } }),
+    "….open.tenant: found 'all'; expected 'any' or a list of the vertex' ports by name",
+  ],
+  [web({ open: { world: [0] } }), "….open.world[0]: found 0; expected a port from 1 to 65535"],
+  [
+    web({ resources: { requests: { memory: "16 GB" } } }),
+    "….resources.requests.memory: found '16 GB'; expected a quantity such as '16Gi'",
+  ],
+  [web({ resources: { limits: { cpu: 2 } } }), "….resources.limits.cpu: found 2; expected a quantity such as '500m'"],
+  [web({ sharedMemoryBytes: "8Gi" }), "….sharedMemoryBytes: found '8Gi'; expected a whole number of bytes, 0 or more"],
+  [
+    web({ preStopSleepSeconds: 30 }),
+    "….preStopSleepSeconds: found 30; expected fewer than terminationGracePeriodSeconds (30), which it is part of",
+  ],
+  [web({ component: "Front_end" }), `….component: found 'Front_end'; it ${LABEL}`],
+  [
+    web({ component: "router", env: { DYN_COMPONENT: "backend" } }),
+    "….env.DYN_COMPONENT: found a string; expected none, for the pipeline's 'component' says it",
+  ],
+  [
+    web({ env: { DYN_NAMESPACE_PREFIX: "chat" } }),
+    "….env.DYN_NAMESPACE_PREFIX: found a string; expected none: it is a raw prefix, so 'chat' also takes in the workers of 'chat-v2'; DYN_NAMESPACE is exact",
+  ],
+  [
+    web({ env: { DYN_NAMESPACE: "dynamo" } }),
+    "….env.DYN_NAMESPACE: found a string; expected 'chat', the pipeline's dynamoNamespace, under which its data are looked for",
+  ],
+  [
+    chat({ planes: "direct" }),
+    "ringfence:pipelines.chat.planes: found 'direct'; expected 'brokered', 'native' or { discovery, requests, events }",
+  ],
+  [
+    chat({ planes: { discovery: "file", requests: "tcp", events: "zmq" } }),
+    "ringfence:pipelines.chat.planes.discovery: found 'file'; expected 'etcd' or 'kubernetes'",
+  ],
+  [
+    chat({ isolation: "rbac", planes: "native" }),
+    "ringfence:pipelines.chat.isolation: found 'rbac'; expected none, for nobody reaches etcd when planes.discovery is 'kubernetes'",
+  ],
+  [chat({ isolation: "none" }), "ringfence:pipelines.chat.isolation: found 'none'; expected 'proxy' or 'rbac'"],
+  [
+    chat({ endpoint: { vertex: "api", port: "http" } }),
+    "ringfence:pipelines.chat.endpoint.vertex: found 'api'; expected one of web",
+  ],
+  [
+    chat({ endpoint: { vertex: "web", port: "http" } }),
+    "ringfence:pipelines.chat.endpoint.port: found 'http'; expected one of none",
+  ],
+  [
+    chat({ proxy: { replicas: 3 } }),
+    "ringfence:pipelines.chat.proxy: found an object; expected none, for there is no proxy without isolation 'proxy'",
+  ],
+  [
+    chat({ isolation: "proxy", proxy: { replicas: 0 } }),
+    "ringfence:pipelines.chat.proxy.replicas: found 0; expected a whole number, 1 or more",
+  ],
+  [
+    named("etcd-proxy"),
+    "ringfence:pipelines.chat.vertices.etcd-proxy: found the name 'etcd-proxy'; it is reserved, for the tenant has a Service of that name",
+  ],
+  [chat({ allowReplace: "yes" }), "ringfence:pipelines.chat.allowReplace: found 'yes'; expected true or false"],
+  [
+    chat({ dynamoNamespace: "models" }),
+    "ringfence:pipelines.chat.dynamoNamespace: found 'models'; it is reserved: others' keys lie under that name",
+  ],
+  [
+    { pipelines: { dynamo: { vertices: { web: { image: "i" } } } } },
+    "ringfence:pipelines.dynamo.dynamoNamespace: found nothing; expected another Dynamo namespace than the pipeline's name 'dynamo', which means every namespace in Dynamo: its frontends would serve all pipelines' models",
+  ],
+  [graph({ graph: "agg" }), `${DYNAMO}.graph: found 'agg'; expected 'aggregated' or 'disaggregated'`],
+  [graph({ engine: undefined }), `${DYNAMO}.engine: found nothing; expected an object`],
+  [graph({ engine: { name: "sglang", model: "m" } }), `${DYNAMO}.engine.name: found 'sglang'; expected 'vllm'`],
+  [
+    graph({ engine: { model: "" } }),
+    `${DYNAMO}.engine.model: found ''; expected a model as Hugging Face names it, or a path in the image`,
+  ],
+  [
+    graph({ worker: {} }),
+    `${DYNAMO}.worker.pool: found nothing; expected the name of a pool, for a worker runs on GPUs`,
+  ],
+  [graph({ worker: { pool: "a100" } }), `${DYNAMO}.worker.pool: found 'a100'; expected one of ringfence:pools (h100)`],
+  [
+    graph({ worker: { pool: "h100", gpus: 16 } }),
+    `${DYNAMO}.worker.gpus: found 16; a node of pool 'h100' has 8 nvidia.com/gpu`,
+  ],
+  [
+    graph({ worker: { pool: "h100", gpus: 8, replicas: 3 } }),
+    `${DYNAMO}.worker.replicas: found 3; with these, pool 'h100' needs 3 nodes of 8 nvidia.com/gpu, and it has 2`,
+  ],
+  [
+    graph({ frontend: { gpus: 1 } }),
+    `${DYNAMO}.frontend.gpus: found an unknown property; known here: replicas, image, env, resources, sharedMemoryBytes`,
+  ],
+  [graph({ huggingFaceToken: 4711 }), `${DYNAMO}.huggingFaceToken: found a number; expected a token`],
+  [
+    graph({}, { vertices: { web: { image: "i" } } }),
+    `${DYNAMO}: found an object; expected either 'vertices' or 'dynamo'`,
+  ],
+  [
+    graph({}, { isolation: "rbac" }),
+    "ringfence:pipelines.chat.isolation: found 'rbac'; expected 'proxy': Dynamo lists and watches etcd's whole root",
+  ],
+  [
+    { ...graph({}), pipelines: { ...graph({}).pipelines, "chat-v2": graph({}).pipelines.chat } },
+    "ringfence:pipelines.chat-v2.dynamoNamespace: found nothing; the Dynamo namespace 'chat-v2' beside 'chat' of pipeline 'chat' begins like it: what looks for the shorter one by DYN_NAMESPACE_PREFIX, a raw prefix, also finds the longer one's workers; set another",
+  ],
   [named("Web"), `ringfence:pipelines.chat.vertices.Web: found the name 'Web'; it ${LABEL}`],
   [named(""), `ringfence:pipelines.chat.vertices[""]: found the name ''; it is empty`],
   [
@@ -78,7 +215,10 @@ const mistakes: Array<[written: object, line: string]> = [
     `ringfence:pipelines.chat.vertices.${"w".repeat(64)}: found the name '${"w".repeat(64)}'; it has 64 characters, at most 63 are allowed`,
   ],
   [chat({ vertices: {} }), "ringfence:pipelines.chat.vertices: found an object; expected at least one vertex"],
-  [chat({ vertices: undefined }), "ringfence:pipelines.chat.vertices: found nothing; expected an object"],
+  [
+    chat({ vertices: undefined }),
+    "ringfence:pipelines.chat.vertices: found nothing; expected either 'vertices' or 'dynamo'",
+  ],
   [chat({ vertices: [] }), "ringfence:pipelines.chat.vertices: found a list; expected an object"],
   [
     chat({ lifecycle: { desiredPhase: "paused" } }),
@@ -114,7 +254,7 @@ const mistakes: Array<[written: object, line: string]> = [
   [{ realm: "a//b" }, "ringfence:realm: found 'a//b'; it has the segment '', which is empty"],
   [
     { pools: { h100: { prodct: "x", product: "H100" } } },
-    "ringfence:pools.h100.prodct: found an unknown property; known here: product",
+    `ringfence:pools.h100.prodct: found an unknown property; known here: ${Object.keys(poolSpec.shape).join(", ")}`,
   ],
   [
     { pools: { h100: {} } },
@@ -162,13 +302,25 @@ describe("a mistake in a platform's access", () => {
     [etcd({ password: [SECRET] }), "etcd.password: found a list; expected a string"],
     [
       etcd({ pasword: SECRET }),
-      "etcd.pasword: found an unknown property; known here: endpoints, clusterEndpoints, username, password",
+      "etcd.pasword: found an unknown property; known here: endpoints, service, clusterEndpoints, username, password, tls",
     ],
     [
       etcd({ endpoints: [`root:${SECRET}@etcd`] }),
       "etcd.endpoints[0]: found a string; expected an address that begins with http:// or https://",
     ],
     [etcd({ endpoints: [] }), "etcd.endpoints: found a list; expected at least one address"],
+    [
+      etcd({ endpoints: undefined }),
+      "etcd.endpoints: found nothing; expected either addresses here or a 'service' to be reached by a port-forward",
+    ],
+    [
+      nats({ service: "ringfence-system/nats:4222" }),
+      "nats.servers: found a list; expected either addresses here or a 'service' to be reached by a port-forward, not both",
+    ],
+    [
+      etcd({ endpoints: undefined, service: "etcd.ringfence-system" }),
+      "etcd.service: found 'etcd.ringfence-system'; expected 'namespace/name:port' of a Service, for example 'ringfence-system/etcd:2379'",
+    ],
     [nats({ operatorSeed: SECRET }), "nats.operatorSeed: found a string; expected the seed of an operator (SO…)"],
     [nats({ systemCreds: SECRET }), "nats.systemCreds: found a string; expected the text of a NATS credentials file"],
     [
@@ -184,6 +336,12 @@ describe("a mistake in a platform's access", () => {
 
   it("is none when everything is there", () => {
     assert.equal(parse(accessSpec, right, "ringfence:platform").etcd.password, SECRET);
+  });
+
+  it("is none when a Service is named, whose address in the cluster everybody is told", () => {
+    const service = "ringfence-system/etcd:2379";
+    const { endpoints } = parse(accessSpec, etcd({ endpoints: undefined, service }), "ringfence:platform").etcd;
+    assert.deepEqual(endpoints, ["http://etcd.ringfence-system.svc:2379"]);
   });
 });
 

@@ -176,7 +176,7 @@ describe("the policy pack on this repository's stacks", function () {
   before(tools);
 
   for (const stack of ["dev", "staging", "prod"])
-    it(`has nothing mandatory to say of ${stack}`, async () => {
+    it(`has nothing to say of ${stack}`, async () => {
       const { config } = parse(readFileSync(join(ROOT, `Pulumi.${stack}.yaml`), "utf8"));
       const { etcd, nats } = config["ringfence:platform"] ?? {
         etcd: { endpoints: ["http://127.0.0.1:9"], username: "root" },
@@ -197,11 +197,7 @@ describe("the policy pack on this repository's stacks", function () {
         await project.run(0, "stack", "init", stack);
         const ended = await project.run(0, "preview", "--stack", stack, ...withPack);
         const found = reported(ended);
-        // What the Dynamo graph component is to bring; the vertices of these stacks are written by hand.
-        assert.deepEqual(
-          [...new Set(found.map(({ level, policy }) => `${level} ${policy}`))],
-          ["advisory restart-safety"],
-        );
+        assert.deepEqual(found, []);
       } finally {
         project.close();
       }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { nodeLabels, type PoolInput, resourceOf } from "../../components/plan/gpu.ts";
 import { gpuScheduling as policy } from "../../policy/gpu-scheduling.ts";
 import { deployment, graph, namespace, quota, worker } from "./sketches.ts";
 import { type Props, told, UNKNOWN } from "./stack.ts";
@@ -53,6 +54,9 @@ describe("policy gpu-scheduling", () => {
     ["NVIDIA-H200", "1g.10gb", false],
     ["NVIDIA-H100-NVL", "1g.12gb", true],
     ["NVIDIA-B200", "1g.23gb", true],
+    ["NVIDIA-H800-SHARED", "1g.5gb", false],
+    ["NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition", "1g.24gb-me", true],
+    ["NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition", "1g.24gb.me.all", true],
     ["NVIDIA-L40S", "1g.5gb", false],
     ["Tesla-T4", "1g.5gb", false],
     ["NVIDIA-Z900-NEXT", "1g.99gb", true],
@@ -65,6 +69,34 @@ describe("policy gpu-scheduling", () => {
   it("reads the profile from the product's label where MIG is single", () => {
     assert.deepEqual(told(policy, [limited({ "nvidia.com/gpu": "1" }, `${H100}-MIG-1g.10gb`)]), []);
     assert.equal(told(policy, [limited({ "nvidia.com/gpu": "1" }, `${H100}-MIG-1g.5gb`)]).length, 1);
+  });
+
+  for (const [what, cut] of Object.entries<Partial<PoolInput>>({
+    "whole GPUs": {},
+    "slices with MIG single": { mig: { profile: "1g.10gb.me", strategy: "single" } },
+    "slices with MIG mixed": { mig: { profile: "3g.40gb", strategy: "mixed" } },
+    "shares of GPUs": { timeSlicing: { replicas: 4 } },
+    "shares of GPUs by another name": { timeSlicing: { replicas: 4, renamed: true } },
+    "shares of slices": { mig: { profile: "1g.10gb", strategy: "mixed" }, timeSlicing: { replicas: 2 } },
+  }))
+    it(`lets what a GpuPool makes of ${what} be`, () => {
+      const limits = { [resourceOf(cut)]: "1" };
+      const pod = worker({ container: { resources: { limits } }, pod: { nodeSelector: nodeLabels(H100, cut) } });
+      const limit = quota({ [`requests.${resourceOf(cut)}`]: "2" });
+      assert.deepEqual(told(policy, [namespace("chat"), pod, limit]), []);
+      assert.equal(told(policy, [namespace("chat"), pod]).length, 1, "it wants the quota");
+    });
+
+  it("reads it from the profile's own label where MIG is mixed", () => {
+    const selecting = (profile: string) =>
+      told(policy, [
+        worker({
+          container: { resources: { limits: { [`nvidia.com/mig-${profile}`]: "1" } } },
+          pod: { nodeSelector: { [`nvidia.com/mig-${profile}.product`]: `${H100}-MIG-${profile}` } },
+        }),
+      ]);
+    assert.deepEqual(selecting("3g.40gb"), []);
+    assert.match(selecting("3g.20gb").join(), /the MIG profile '3g.20gb' does not exist on/);
   });
 
   it("holds requests against the pools of its config", () => {
