@@ -23,7 +23,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const standalone = ["components", "lint", "plan", "policy", "tools"];
 
 /** Rooms whose suites mostly wait, for leases and deadlines: they run beside the ones that need the processors. */
-const patient = ["crash", "proxy", "stores", "tenancy"];
+const patient = ["crash", "proxy", "runtime", "stores", "tenancy"];
 
 const { values, positionals } = parseArgs({
   options: { grep: { type: "string", short: "g" } },
