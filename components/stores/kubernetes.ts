@@ -6,7 +6,7 @@ import * as https from "node:https";
 import { text } from "node:stream/consumers";
 import { KubeConfig } from "@kubernetes/client-node";
 import { bulkhead } from "cockatiel";
-import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
+import { CALL_DEADLINE_MS, StoreError, until } from "./errors.ts";
 
 /** Which cluster, as whom. */
 export interface KubernetesAccess {
@@ -68,6 +68,9 @@ const VOLUMES: Kind = {
   namespaced: false,
   verbs: ["list"],
 };
+
+/** An API server that has too much to do, or does not serve a new kind yet, did nothing, and wants to be asked again. */
+const TOO_BUSY = 429;
 
 /** Lists at a time: an API server refuses whoever asks for much more. */
 const LISTS_AT_ONCE = 16;
@@ -177,7 +180,18 @@ export class Kubernetes {
       throw new StoreError(
         "Kubernetes: the kubeconfig has no current context: set one, or 'context' in the platform's access",
       );
-    const { status, body } = await this.#send(method, new URL(server + path));
+    let last = "";
+    const { status, body } = await until(
+      async () => {
+        const answer = await this.#send(method, new URL(server + path));
+        last = answer.body;
+        return answer.status === TOO_BUSY ? undefined : answer;
+      },
+      {
+        deadlineMs: CALL_DEADLINE_MS,
+        late: () => new StoreError(`${this.label} goes on answering ${TOO_BUSY} to ${method} ${path}: ${reason(last)}`),
+      },
+    );
     if (status === 404) return undefined;
     if (status >= 400) throw new StoreError(`${this.label} answered ${status} to ${method} ${path}: ${reason(body)}`);
     return JSON.parse(body);

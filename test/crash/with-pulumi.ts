@@ -4,6 +4,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { clearDeadLocks } from "../../cli/pulumi.ts";
+import { op } from "../../components/stores/etcd-txn.ts";
+import { readClaim } from "../../components/tenancy/registry.ts";
 import { idle } from "../e2e/command.ts";
 import { chat, Project, STACK } from "../e2e/scene.ts";
 import type { Case } from "./cases.ts";
@@ -26,7 +28,12 @@ export async function playWithPulumi(ground: Ground, each: Case<string>, names: 
   const run = (command: string) => project.pulumi(command, "--yes", "--skip-preview");
   try {
     await project.pulumi("stack", "init");
-    if (act === "delete") await run("up");
+    if (act === "delete") {
+      await run("up");
+      // As in the recording, the tenant has data, so that there is something to purge.
+      const held = await readClaim(ground.stores.etcd, `${project.realm}/chat`);
+      await ground.stores.etcd.txn([], [op.put(`${held?.claim.intents.prefix}config`, "1")]);
+    }
     const { landed } = await killAt(project, by, each);
     await nameClaimed(names, ground, `${project.realm}/chat`);
     const env = { ...by.env, PULUMI_BACKEND_URL: `file://${join(project.directory, "state")}` };

@@ -9,7 +9,7 @@ const vertices = { worker: { image: "registry.example.com/worker:1" } };
 
 /** A deployment that was there before Ringfence, at etcd's root, beside another one. */
 describe("ringfence adopt", function () {
-  this.timeout("2m");
+  this.timeout("3m");
   const { env } = process;
   let root: Etcd3;
   let empty: Snapshot;

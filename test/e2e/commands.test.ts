@@ -54,7 +54,7 @@ describe("the commands", function () {
     const { output } = await shell(
       "pulumi preview --stack dev --non-interactive --expect-no-changes; kubectl get pods -A; etcdctl get /ringfence/ --prefix --keys-only",
     );
-    assert.match(output, /41 unchanged/);
+    assert.match(output, /^ +\d+ unchanged$/m);
     assert.doesNotMatch(output, /warning/);
     assert.match(output, /^chat-\w{8} +decode-\S+ +1\/1 +Running/m);
     assert.match(output, /^\/ringfence\/v1\/claims\/dev\/chat\/$/m);

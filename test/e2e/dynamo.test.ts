@@ -33,7 +33,7 @@ const graph = (change: object) => ({
 });
 
 describe("a Dynamo graph in a stack's config", function () {
-  this.timeout("2m");
+  this.timeout("3m");
   const { env } = process;
   let outside: Snapshot;
   let project: Project;

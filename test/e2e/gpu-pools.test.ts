@@ -34,7 +34,7 @@ interface Pod {
 }
 
 describe("a pipeline on pools of slices and shares", function () {
-  this.timeout("2m");
+  this.timeout("3m");
   const { env } = process;
   let outside: Snapshot;
   let project: Project;

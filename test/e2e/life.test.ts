@@ -22,7 +22,7 @@ interface Outputs {
 }
 
 describe("a stack's life", function () {
-  this.timeout("2m");
+  this.timeout("3m");
   const { env } = process;
   let outside: Snapshot;
   let project: Project;

@@ -23,7 +23,7 @@ const mistakes: Record<string, { config: (realm: string) => Config; told: (realm
 };
 
 describe("a config with a mistake", function () {
-  this.timeout("1m");
+  this.timeout("3m");
   const { env } = process;
 
   for (const [mistake, { config, told }] of Object.entries(mistakes))

@@ -106,7 +106,7 @@ describe("the design's arrows", () => {
   const refused = new Map<string, string[]>();
 
   before(function () {
-    this.timeout("30s");
+    this.timeout("3m");
     const write = (file: string, text: string) => {
       mkdirSync(dirname(join(tree, file)), { recursive: true });
       writeFileSync(join(tree, file), text);

@@ -10,7 +10,7 @@ const chat: Observed = { pipeline: "chat", namespace, planes: planesOf("brokered
 const labelled = (severity: string, labels: Record<string, string> = {}) => ({ severity, pipeline: "chat", ...labels });
 
 describe("alerts, as Prometheus evaluates them", function () {
-  this.timeout(30_000);
+  this.timeout("3m");
   let promtool: Promtool;
   before(async function () {
     promtool = await Promtool.bring(this);

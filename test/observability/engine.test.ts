@@ -51,7 +51,7 @@ async function strictly(manifest: object): Promise<void> {
 }
 
 describe("Observability on a cluster", function () {
-  this.timeout("2m");
+  this.timeout("3m");
   let crds: Crd[];
   let directory: string;
   let stack: Stack;

@@ -45,7 +45,7 @@ const panels = boards.panels as Panel[];
 const queries = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
 
 describe("what is observed", function () {
-  this.timeout(30_000);
+  this.timeout("3m");
   let promtool: Promtool;
   before(async function () {
     promtool = await Promtool.bring(this);

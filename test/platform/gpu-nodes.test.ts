@@ -76,7 +76,7 @@ const pools: Record<string, { args: Args; gpus: number; pods: number; nodes: Reg
 };
 
 describe("GPU nodes", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   const config = new KubeConfig();
   config.loadFromDefault();
   const core = config.makeApiClient(CoreV1Api);

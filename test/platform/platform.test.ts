@@ -42,7 +42,7 @@ const processesOf = (home: string) =>
 const pids = ({ servers }: platform.PlatformStatus) => Object.fromEntries(servers.map(({ name, pid }) => [name, pid]));
 
 describe("the embedded platform", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   const home = realpathSync(mkdtempSync(join(tmpdir(), "ringfence-platform-")));
   const binaries = ["etcd", "nats-server", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
   const tools = Object.fromEntries(binaries.map((name) => [name, tool(name)]));

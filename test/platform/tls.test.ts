@@ -14,7 +14,7 @@ import { ensureTools } from "../../dev/tools/index.ts";
 import { Command } from "../e2e/command.ts";
 
 describe("the embedded platform's TLS mode", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   const home = realpathSync(mkdtempSync(join(tmpdir(), "ringfence-tls-mode-")));
   const servers = ["etcd", "nats"];
   let tools: Record<string, string>;

@@ -172,7 +172,7 @@ describe("the policy pack in the engine", function () {
 
 /** Stacks of this repository, with an access that leads nowhere: a preview of what does not exist yet asks no server. */
 describe("the policy pack on this repository's stacks", function () {
-  this.timeout("2m");
+  this.timeout("3m");
   before(tools);
 
   for (const stack of ["dev", "staging", "prod"])

@@ -9,7 +9,7 @@ import { access, etcdOf } from "../tenancy/scene.ts";
 import { eventually, type Load, Scene, sleep, untilAnswered } from "./scene.ts";
 
 describe("an outage of etcd or NATS under load", function () {
-  this.timeout(90_000);
+  this.timeout("3m");
   let scene: Scene;
   let client: Client;
   const home = process.env.RINGFENCE_HOME ?? assert.fail("RINGFENCE_HOME is not set; run by npm test");

@@ -6,7 +6,7 @@ import { etcdOf, natsOf } from "../tenancy/scene.ts";
 import { eventually, Scene } from "./scene.ts";
 
 describe("what a request is promised", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   let scene: Scene;
   let client: Client;
   let raw: NatsConnection;

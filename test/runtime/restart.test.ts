@@ -3,7 +3,7 @@ import type { Client } from "../../runtime/index.ts";
 import { eventually, type Load, type Running, Scene, untilAnswered } from "./scene.ts";
 
 describe("a restart of workers under load", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   let scene: Scene;
   let client: Client;
   before(async () => {

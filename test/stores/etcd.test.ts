@@ -24,7 +24,7 @@ async function failureOf(act: Promise<unknown>): Promise<StoreError> {
 }
 
 describe("etcd, as the protocol uses it", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   let server: OwnEtcd;
   let etcd: Etcd;
   const as = (secret: string, endpoint = server.endpoint) =>

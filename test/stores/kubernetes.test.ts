@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { CoreV1Api, KubeConfig, RbacAuthorizationV1Api } from "@kubernetes/client-node";
 import { Kubernetes } from "../../components/stores/kubernetes.ts";
 
@@ -39,6 +42,29 @@ describe("Kubernetes", () => {
     assert.deepEqual(await kubernetes.clusterObjects(selector), []);
     await rbac.deleteClusterRole({ name: `${name}-other` });
     await core.deleteNamespacedConfigMap({ namespace: "default", name });
+  });
+
+  it("asks again when the API server is busy, or does not serve a new kind yet", async () => {
+    const answers = [429, 429, 200];
+    const server = createServer((_, response) => {
+      response
+        .writeHead(answers.shift() ?? 500)
+        .end(JSON.stringify({ items: [], message: "storage is (re)initializing" }));
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const kubeconfig = JSON.stringify({
+      apiVersion: "v1",
+      kind: "Config",
+      clusters: [{ name: "busy", cluster: { server: `http://127.0.0.1:${port}`, "insecure-skip-tls-verify": true } }],
+      users: [{ name: "nobody", user: {} }],
+      contexts: [{ name: "busy", context: { cluster: "busy", user: "nobody" } }],
+      "current-context": "busy",
+    });
+    assert.deepEqual(await new Kubernetes({ kubeconfig: `${kubeconfig}\n` }).namespaces("a"), []);
+    assert.deepEqual(answers, []);
+    server.closeAllConnections();
+    server.close();
   });
 
   it("lists volumes with what they are bound to", async () => {

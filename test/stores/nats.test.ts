@@ -22,7 +22,7 @@ async function refusal(act: Promise<unknown>): Promise<string> {
 }
 
 describe("NATS, as the system account sees it", function () {
-  this.timeout(40_000);
+  this.timeout("3m");
   let nats: Nats;
   before(async () => {
     nats = await Nats.connect(access);

@@ -19,7 +19,7 @@ import { ensureTools } from "../../dev/tools/index.ts";
 import { Kubelet } from "../support/kubelet.ts";
 
 describe("a port-forward", function () {
-  this.timeout("2m");
+  this.timeout("3m");
   const namespace = `forward-${randomBytes(3).toString("hex")}`;
   const kubernetes = async () => new Kubernetes({});
   let echo: Server;
@@ -150,7 +150,7 @@ describe("a port-forward", function () {
 });
 
 describe("TLS to the stores behind a port-forward", function () {
-  this.timeout("2m");
+  this.timeout("3m");
   const home = realpathSync(mkdtempSync(join(tmpdir(), "ringfence-forward-")));
   const namespace = `tls-${randomBytes(3).toString("hex")}`;
   const opened: PortForward[] = [];

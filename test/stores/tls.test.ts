@@ -36,7 +36,7 @@ async function failure(act: Promise<unknown>, tls: ClientTls): Promise<string> {
 }
 
 describe("TLS to the stores", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   const home = realpathSync(mkdtempSync(join(tmpdir(), "ringfence-tls-")));
   const { tls: directory, etcdPassword, systemCreds } = layout(home);
   const foreign = join(home, "foreign");

@@ -29,7 +29,7 @@ describe("article 000", () => {
   let untouched: Snapshot;
 
   before(async function () {
-    this.timeout(60_000);
+    this.timeout("3m");
     stores = newProcess();
     untouched = await takeSnapshot(stores);
   });
@@ -68,7 +68,7 @@ describe("article 000", () => {
 
     it("leaves nothing behind that this test does not know of", async () => {
       assert.deepEqual(compareSnapshots(untouched, await takeSnapshot(stores)), []);
-    }).timeout(60_000);
+    }).timeout("3m");
   });
 
   describe("with a tenant for each pipeline", () => {
@@ -105,7 +105,7 @@ describe("article 000", () => {
       // Its watch outlives its user: it hears of its own end, and of nothing that came after.
       await first.frontend.isEmpty();
       await destroy(second);
-    }).timeout(60_000);
+    }).timeout("3m");
 
     it("two pipelines of one model see neither each other's workers nor NIXL metadata, and outlive each other", async () => {
       const [one, two] = await Promise.all([deploy("one"), deploy("two")]);
@@ -132,7 +132,7 @@ describe("article 000", () => {
       assert.deepEqual(two.frontend.workers(), [right.id]);
       assert.ok(await right.isServing(two.root));
       await destroy(two);
-    }).timeout(60_000);
+    }).timeout("3m");
   });
 
   describe("for a deployment that is there already", () => {
@@ -249,6 +249,6 @@ describe("article 000", () => {
       await tidy();
       stores = newProcess();
       assert.deepEqual(compareSnapshots(untouched, await takeSnapshot(stores)), []);
-    }).timeout(60_000);
+    }).timeout("3m");
   });
 });

@@ -60,7 +60,7 @@ async function assertWhole(stores: Stores, tenant: Tenant): Promise<void> {
 }
 
 describe(`a run that fails at any of its writes (seed ${seed}; RINGFENCE_TEST_SEED repeats it)`, function () {
-  this.timeout(120_000);
+  this.timeout("3m");
   let realm: string;
   let stores: Stores;
   let outside: Snapshot;

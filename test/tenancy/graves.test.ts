@@ -36,7 +36,7 @@ function cluster(): CoreV1Api {
 }
 
 describe("what may come back after a release", function () {
-  this.timeout(40_000);
+  this.timeout("3m");
   const realm = newRealm();
   let stores: Stores;
   let chat: Tenant;
@@ -118,7 +118,7 @@ describe("what may come back after a release", function () {
 });
 
 describe("an audit", function () {
-  this.timeout(40_000);
+  this.timeout("3m");
   const realm = newRealm();
   const generation = randomBytes(12).toString("hex");
   const { username, prefix, namespace } = intents(`${realm}/${realm}`, generation);

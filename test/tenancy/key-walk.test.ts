@@ -10,7 +10,7 @@ import { bound, newProcess, tidy } from "./scene.ts";
 const BATCH = 128;
 
 describe("walking keys in pages", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   const prefix = `/walked-${randomBytes(5).toString("hex")}/`;
   let stores: Stores;
 

@@ -12,7 +12,7 @@ const UNHOLD = [{ op: "remove", path: "/metadata/finalizers" }];
 
 // The namespace controller begins 5 s after a deletion, so each namespace that goes takes about 6 s.
 describe("a tenant's part of Kubernetes", function () {
-  this.timeout("1m");
+  this.timeout("3m");
   const config = new KubeConfig();
   config.loadFromDefault();
   const core = config.makeApiClient(CoreV1Api);

@@ -21,7 +21,7 @@ config.loadFromDefault();
 const cluster = config.makeApiClient(CoreV1Api);
 
 describe("residue of a name", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   let realm: string;
   let name: string;
   let owner: string;
@@ -203,7 +203,7 @@ describe("residue of a name", function () {
 });
 
 describe("sweeping a claim", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   const realm = newRealm();
   let stores: Stores;
 

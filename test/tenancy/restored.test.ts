@@ -35,7 +35,7 @@ const known = ({ claimed, etcd, nats, ...tenant }: Tenant): KnownTenant => ({
 });
 
 describe("a registry that was restored from a backup", function () {
-  this.timeout(40_000);
+  this.timeout("3m");
   const realm = newRealm();
   let stores: Stores;
 
@@ -99,7 +99,7 @@ describe("a registry that was restored from a backup", function () {
     }
     await adoptFromState(newProcess(), known(tenant));
     await release(newProcess(), { ...tenant, ...tenant.claimed });
-  }).timeout(60_000);
+  }).timeout("3m");
 
   it("does not take a name from whoever has it by now", async () => {
     const tenant = await newTenant("renewed");

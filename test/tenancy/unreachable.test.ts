@@ -12,7 +12,7 @@ import { access, newLedger, newProcess, newRealm, provision, type Tenant, tidy, 
 const NAMED_WITHIN = 30_000;
 
 describe("a store that is down", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   const realm = newRealm();
   const config = new KubeConfig();
   config.loadFromDefault();

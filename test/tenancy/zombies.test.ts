@@ -50,7 +50,7 @@ function hangingAt(call: string) {
 }
 
 describe("a run that outlives its command", function () {
-  this.timeout(40_000);
+  this.timeout("3m");
   const realm = newRealm();
   let stores: Stores;
   const claim = (at: Stores, owner: string, logicalName: string) =>

@@ -11,7 +11,7 @@ const ENSURE = fileURLToPath(new URL("./ensure.ts", import.meta.url));
 const NOWHERE = "http://127.0.0.1:1";
 
 describe("tools: builds from Go modules", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   let here: Scene;
   beforeEach(async () => {
     here = await scene();

@@ -6,7 +6,7 @@ import { ensureTools, inspectTools, testCatalog, toolCatalog, toolPath } from ".
 import { type Scene, scene } from "./scene.ts";
 
 describe("tools: what is wanted and what is there", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   let here: Scene;
   beforeEach(async () => {
     here = await scene();

@@ -6,7 +6,7 @@ import { ensureTools, inspectTools } from "../../dev/tools/index.ts";
 import { execute, type Scene, says, scene } from "./scene.ts";
 
 describe("tools: official downloads", function () {
-  this.timeout(60_000);
+  this.timeout("3m");
   let here: Scene;
   beforeEach(async () => {
     here = await scene();

@@ -31,7 +31,7 @@ const judge = (manifests: Manifest[]): Promise<Ended> =>
   );
 
 describe("every manifest that a component makes", function () {
-  this.timeout("2m");
+  this.timeout("3m");
   const namespace = `truth-${randomBytes(3).toString("hex")}`;
   let cases: Case[];
   let removeCrds: (() => Promise<void>) | undefined;
