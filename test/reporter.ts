@@ -1,11 +1,12 @@
 import Mocha from "mocha";
 import { skipReason } from "./support/skip.ts";
 
-/** What a run came to, sent to the process that started mocha: a number, and full titles. */
+/** What a run came to, sent to the process that started mocha. */
 export interface Counts {
   passed: number;
+  /** Full titles, each with the error: the closing lines are all that some of CI's readers see. */
   failed: string[];
-  /** The reasons are in the titles. */
+  /** Full titles. The reasons are in the titles. */
   skipped: string[];
 }
 
@@ -18,8 +19,8 @@ export default class CountingReporter extends Mocha.reporters.Spec {
     runner.on(EVENT_TEST_PASS, () => {
       counts.passed++;
     });
-    runner.on(EVENT_TEST_FAIL, (test) => {
-      counts.failed.push(test.fullTitle());
+    runner.on(EVENT_TEST_FAIL, (test, error: Error) => {
+      counts.failed.push(`${test.fullTitle()}\n${error.message}`);
     });
     runner.on(EVENT_TEST_PENDING, (test) => {
       if (skipReason(test.title)) counts.skipped.push(test.fullTitle());

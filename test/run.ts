@@ -1,8 +1,8 @@
 // `npm test [-- [--grep PATTERN] [FILE…]]`: lint, then every suite, on embedded platforms of its own.
 //
-// Suites that need no platform run while the first one starts. The others run in two lanes side by side, each on a platform
-// of its own and one suite after another: "destroy leaves everything outside as it was" can only be seen where nobody else
-// is at work.
+// Suites that need no platform run while the first one starts. The others queue for a few lanes, each on a platform of its
+// own and one suite after another: "destroy leaves everything outside as it was" can only be seen where nobody else is at
+// work.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -22,8 +22,11 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 /** Rooms under test/ whose suites need neither a platform nor its tools. */
 const standalone = ["components", "lint", "plan", "policy", "tools"];
 
-/** Rooms whose suites mostly wait, for leases and deadlines: they run beside the ones that need the processors. */
-const patient = ["crash", "proxy", "runtime", "stores", "tenancy"];
+/** Rooms with the longest suites, which go first: the short ones fill the lanes at the end. */
+const long = ["crash", "e2e"];
+
+/** One more than CI has processors, for suites wait as long as they compute: for leases, deadlines and servers. */
+const LANES = 3;
 
 const { values, positionals } = parseArgs({
   options: { grep: { type: "string", short: "g" } },
@@ -36,41 +39,40 @@ const files = globSync(everything || positionals.length === 0 ? "test/**/*.test.
 const room = (file: string) => relative("test", file).split(sep)[0] ?? "";
 const alone = files.filter((file) => standalone.includes(room(file)));
 const onPlatform = files.filter((file) => !standalone.includes(room(file)));
-const isPatient = (file: string) => patient.includes(room(file));
+const isLong = (file: string) => long.includes(room(file));
 
 const homes = join(tmpdir(), "ringfence-test-");
 const total: Counts = { passed: 0, failed: [], skipped: [] };
 const interruption = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interruption.abort());
 
-/** One after another on a platform of their own. */
-interface Lane {
-  suites: string[];
-  home: string;
-  /** The environment in which the suites find the platform and the tools. */
-  platform: Promise<NodeJS.ProcessEnv>;
-}
-
 await sweep();
+const queue = [...onPlatform.filter(isLong), ...onPlatform.filter((file) => !isLong(file))];
 const lanes: Lane[] = [];
-for (const suites of [onPlatform.filter(isPatient), onPlatform.filter((file) => !isPatient(file))]) {
-  if (suites.length === 0) continue;
+for (let i = 0; i < Math.min(LANES, queue.length); i++) {
   const home = mkdtempSync(`${homes}${process.pid}-`);
-  // The first brings the tools that the second finds.
+  // The first brings the tools that the others find.
   const platform = Promise.resolve(lanes.at(-1)?.platform).then(() => start(home));
   // Awaited below: a failure before that must not end the process.
   platform.catch(() => {});
-  lanes.push({ suites, home, platform });
+  lanes.push({ home, platform });
 }
 if (everything) await lint();
 await mocha(alone, process.env);
 await Promise.all(lanes.map(run));
 report();
 
-async function run({ suites, home, platform }: Lane): Promise<void> {
+interface Lane {
+  home: string;
+  /** The environment in which suites find the platform and the tools. */
+  platform: Promise<NodeJS.ProcessEnv>;
+}
+
+/** Takes suites from the queue until it is empty. A suite's lines come together, at its end: other lanes print as well. */
+async function run({ home, platform }: Lane): Promise<void> {
   try {
-    // One lane is followed as it goes, the other's lines come together when it is over.
-    await mocha(suites, await platform, home === lanes[0]?.home ? "inherit" : "pipe");
+    const env = await platform;
+    for (let suite = queue.shift(); suite; suite = queue.shift()) await mocha([suite], env, "pipe");
   } catch (error) {
     fail(`the embedded platform: ${(error as Error).message}`);
   }
@@ -85,7 +87,7 @@ async function start(home: string): Promise<NodeJS.ProcessEnv> {
   const tools = Object.fromEntries(Object.entries(found).map(([name, { path }]) => [name, path]));
   await up({ home, tools, progress });
   const PATH = [...toolPath(found), process.env.PATH].join(delimiter);
-  return { ...process.env, ...environment(home), PATH };
+  return { ...process.env, ...environment(home), PATH, NODE_COMPILE_CACHE: join(home, "compile-cache") };
 }
 
 async function stop(at: string): Promise<void> {
@@ -157,7 +159,7 @@ function report(): never {
   if (interruption.signal.aborted) fail("interrupted");
   else if (total.passed + total.failed.length === 0) fail(`nothing ran; no test in ${files.length} files matches`);
   for (const title of total.skipped) console.log(title);
-  for (const title of total.failed) console.log(`failed: ${title}`);
+  for (const failure of total.failed) console.log(`failed: ${failure}`);
   console.log(`${total.passed} passed, ${total.failed.length} failed, ${total.skipped.length} skipped`);
   process.exit(total.failed.length > 0 ? 1 : 0);
 }

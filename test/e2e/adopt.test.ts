@@ -8,8 +8,7 @@ import { assertUntouched, findings, Project, snapshot, withStores } from "./scen
 const vertices = { worker: { image: "registry.example.com/worker:1" } };
 
 /** A deployment that was there before Ringfence, at etcd's root, beside another one. */
-describe("ringfence adopt", function () {
-  this.timeout("3m");
+describe("ringfence adopt", () => {
   const { env } = process;
   let root: Etcd3;
   let empty: Snapshot;

@@ -6,8 +6,7 @@ import { Command, type Ended } from "./command.ts";
 import { etcdctl, ROOT, temporary } from "./scene.ts";
 
 /** What a newcomer types at the repository's root, on a machine that has the tools and nothing else of ours. */
-describe("the commands", function () {
-  this.timeout("3m");
+describe("the commands", () => {
   const home = temporary("e2e-home");
   // A newcomer's shell knows of no platform.
   const ours = ([name]: [string, unknown]) => !/^(npm_|RINGFENCE_|PULUMI_|ETCDCTL_|NATS_|KUBECONFIG$)/.test(name);

@@ -32,8 +32,7 @@ const graph = (change: object) => ({
   },
 });
 
-describe("a Dynamo graph in a stack's config", function () {
-  this.timeout("3m");
+describe("a Dynamo graph in a stack's config", () => {
   const { env } = process;
   let outside: Snapshot;
   let project: Project;

@@ -33,8 +33,7 @@ interface Pod {
   spec: { nodeName: string; priority: number; containers: { image: string }[] };
 }
 
-describe("a pipeline on pools of slices and shares", function () {
-  this.timeout("3m");
+describe("a pipeline on pools of slices and shares", () => {
   const { env } = process;
   let outside: Snapshot;
   let project: Project;

@@ -19,8 +19,7 @@ const moments: Record<string, (stores: Stores) => Promise<boolean>> = {
   "the namespace exists": async (stores) => (await (await stores.kubernetes()).namespaces(OWNER_LABEL)).length > 0,
 };
 
-describe("a killed pulumi", function () {
-  this.timeout("3m");
+describe("a killed pulumi", () => {
   let platform: OwnPlatform;
   let project: Project;
   let outside: Snapshot;

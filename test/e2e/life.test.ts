@@ -21,8 +21,7 @@ interface Outputs {
   >;
 }
 
-describe("a stack's life", function () {
-  this.timeout("3m");
+describe("a stack's life", () => {
   const { env } = process;
   let outside: Snapshot;
   let project: Project;

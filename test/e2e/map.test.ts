@@ -4,8 +4,7 @@ import { join } from "node:path";
 import { textsOf } from "../observability/xml.ts";
 import { chat, Project } from "./scene.ts";
 
-describe("ringfence map and ringfence audit --metrics", function () {
-  this.timeout("3m");
+describe("ringfence map and ringfence audit --metrics", () => {
   let project: Project;
 
   before(async () => {

@@ -4,8 +4,7 @@ import { readClaim } from "../../components/tenancy/registry.ts";
 import { assertUntouched, chat, Project, STACK, snapshot, withStores } from "./scene.ts";
 
 /** Two people with the same project and the same stack, each with a backend of their own. */
-describe("whose a tenant is", function () {
-  this.timeout("3m");
+describe("whose a tenant is", () => {
   const { env } = process;
   let outside: Snapshot;
   let mine: Project;

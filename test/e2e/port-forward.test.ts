@@ -7,8 +7,7 @@ import { Kubelet } from "../support/kubelet.ts";
 import { assertUntouched, chat, Project, snapshot, temporary } from "./scene.ts";
 
 /** What stores behind a Service leave of an access: the ports of this machine are the pods' only. */
-describe("a stack whose stores only the cluster reaches", function () {
-  this.timeout("3m");
+describe("a stack whose stores only the cluster reaches", () => {
   const namespace = `stores-${randomBytes(3).toString("hex")}`;
   const directory = temporary("port-forward");
   const file = join(directory, "platform.json");

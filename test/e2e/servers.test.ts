@@ -9,8 +9,7 @@ const names: Record<string, RegExp> = {
   nats: /NATS at nats:\/\/127\.0\.0\.1:\d+/,
 };
 
-describe("a server that is down", function () {
-  this.timeout("3m");
+describe("a server that is down", () => {
   let platform: OwnPlatform;
   let project: Project;
   let outside: Snapshot;

@@ -8,8 +8,7 @@ import { assertNoneIn, secretsOf } from "./secrets.ts";
 import type { TenantEtcd } from "./tenant.ts";
 
 /** The committed staging stack; its platform is one on this machine that speaks TLS only, to clients with a certificate. */
-describe("the staging stack on a platform with TLS", function () {
-  this.timeout("3m");
+describe("the staging stack on a platform with TLS", () => {
   const text = readFileSync(join(ROOT, "Pulumi.staging.yaml"), "utf8");
   const entries = Object.entries<never>(parse(text).config).map(([key, value]) => [
     key.replace("ringfence:", ""),

@@ -8,8 +8,7 @@ import { assertUntouched, Project, type Resource, ROOT, snapshot, withStores } f
 const worker = { image: "registry.example.com/worker:1" };
 const pipelines = { chat: { vertices: { worker } } };
 
-describe("ringfence sweep", function () {
-  this.timeout("3m");
+describe("ringfence sweep", () => {
   const { env } = process;
   let outside: Snapshot;
   /** Two stacks of the same project and stack name, in backends of their own. */

@@ -105,8 +105,7 @@ describe("the design's arrows", () => {
   const tree = mkdtempSync(join(tmpdir(), "ringfence-arrows-"));
   const refused = new Map<string, string[]>();
 
-  before(function () {
-    this.timeout("3m");
+  before(() => {
     const write = (file: string, text: string) => {
       mkdirSync(dirname(join(tree, file)), { recursive: true });
       writeFileSync(join(tree, file), text);

@@ -9,8 +9,7 @@ const chat: Observed = { pipeline: "chat", namespace, planes: planesOf("brokered
 /** As a pipeline's alerts carry them, whatever else does. */
 const labelled = (severity: string, labels: Record<string, string> = {}) => ({ severity, pipeline: "chat", ...labels });
 
-describe("alerts, as Prometheus evaluates them", function () {
-  this.timeout("3m");
+describe("alerts, as Prometheus evaluates them", () => {
   let promtool: Promtool;
   before(async function () {
     promtool = await Promtool.bring(this);

@@ -50,8 +50,7 @@ async function strictly(manifest: object): Promise<void> {
   await asked;
 }
 
-describe("Observability on a cluster", function () {
-  this.timeout("3m");
+describe("Observability on a cluster", () => {
   let crds: Crd[];
   let directory: string;
   let stack: Stack;

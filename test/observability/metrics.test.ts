@@ -44,8 +44,7 @@ interface Panel {
 const panels = boards.panels as Panel[];
 const queries = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
 
-describe("what is observed", function () {
-  this.timeout("3m");
+describe("what is observed", () => {
   let promtool: Promtool;
   before(async function () {
     promtool = await Promtool.bring(this);

@@ -26,8 +26,7 @@ function run(command: string, args: string[], options: { cwd: string; env: NodeJ
 }
 
 // Node.js refuses to run `.ts` under node_modules, so no test on the checkout says anything about what users get.
-describe("the packed tarball", function () {
-  this.timeout("5m");
+describe("the packed tarball", () => {
   const place = realpathSync(mkdtempSync(join(tmpdir(), "ringfence-package-")));
   const installed = join(place, "node_modules");
   let tarball: string;

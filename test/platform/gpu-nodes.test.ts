@@ -75,8 +75,7 @@ const pools: Record<string, { args: Args; gpus: number; pods: number; nodes: Reg
   },
 };
 
-describe("GPU nodes", function () {
-  this.timeout("3m");
+describe("GPU nodes", () => {
   const config = new KubeConfig();
   config.loadFromDefault();
   const core = config.makeApiClient(CoreV1Api);

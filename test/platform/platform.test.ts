@@ -41,8 +41,7 @@ const processesOf = (home: string) =>
 
 const pids = ({ servers }: platform.PlatformStatus) => Object.fromEntries(servers.map(({ name, pid }) => [name, pid]));
 
-describe("the embedded platform", function () {
-  this.timeout("3m");
+describe("the embedded platform", () => {
   const home = realpathSync(mkdtempSync(join(tmpdir(), "ringfence-platform-")));
   const binaries = ["etcd", "nats-server", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
   const tools = Object.fromEntries(binaries.map((name) => [name, tool(name)]));

@@ -13,8 +13,7 @@ import { ensureTls, tlsOf } from "../../dev/platform/tls.ts";
 import { ensureTools } from "../../dev/tools/index.ts";
 import { Command } from "../e2e/command.ts";
 
-describe("the embedded platform's TLS mode", function () {
-  this.timeout("3m");
+describe("the embedded platform's TLS mode", () => {
   const home = realpathSync(mkdtempSync(join(tmpdir(), "ringfence-tls-mode-")));
   const servers = ["etcd", "nats"];
   let tools: Record<string, string>;

@@ -37,8 +37,7 @@ async function tools(this: Mocha.Context): Promise<void> {
   PATH = await pulumiOnPath();
 }
 
-describe("the policy pack in the engine", function () {
-  this.timeout("3m");
+describe("the policy pack in the engine", () => {
   let project: Project;
   before(tools);
   afterEach(() => project?.close());
@@ -171,8 +170,7 @@ describe("the policy pack in the engine", function () {
 });
 
 /** Stacks of this repository, with an access that leads nowhere: a preview of what does not exist yet asks no server. */
-describe("the policy pack on this repository's stacks", function () {
-  this.timeout("3m");
+describe("the policy pack on this repository's stacks", () => {
   before(tools);
 
   for (const stack of ["dev", "staging", "prod"])

@@ -36,8 +36,7 @@ async function withPack<T>(use: (client: AnalyzerClient) => Promise<T>): Promise
 }
 
 describe("policy pack", () => {
-  it("starts as Pulumi starts it, and serves every policy with its level, its severity and its parameters", async function () {
-    this.timeout("3m");
+  it("starts as Pulumi starts it, and serves every policy with its level, its severity and its parameters", async () => {
     const { Empty } = ofPulumi("google-protobuf/google/protobuf/empty_pb.js");
     const info = await withPack(
       (client) =>

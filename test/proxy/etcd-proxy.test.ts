@@ -50,8 +50,7 @@ describe("tenants behind etcd proxies", () => {
   let naked: ProxyPod;
   let roots: [Etcd3, Etcd3];
 
-  before(async function () {
-    this.timeout("3m");
+  before(async () => {
     // It keeps no token that is older than ten requests when it restarts; at the default, ten thousand.
     etcd = await OwnEtcd.start(`--auth-token-ttl=${TOKEN_TTL_S}`, "--snapshot-count=10");
     await etcd.guard(ROOT.password);
@@ -100,7 +99,7 @@ describe("tenants behind etcd proxies", () => {
     assert.deepEqual(known(frontends[1]), others);
     assert.ok(await workers[1].isServing(roots[1]));
     await workers[1].stop();
-  }).timeout("3m");
+  });
 
   it("hold a lock of one name side by side, and compare and swap keys of one name apart", async () => {
     const locks = roots.map((root) => root.lock("router"));
@@ -184,7 +183,7 @@ describe("tenants behind etcd proxies", () => {
     await sleep((TTL_S + TOKEN_TTL_S) * 1000);
     assert.equal(await connect(pods[0].endpoint, tenants[0]).get("kept").string(), "");
     await kept.lease.revoke();
-  }).timeout("3m");
+  });
 
   it("hear of what comes after their tokens have expired, as watches do not that only etcd's proxy serves", async () => {
     // What stays of the tests before keeps its stream open, with its own token.
@@ -208,7 +207,7 @@ describe("tenants behind etcd proxies", () => {
     // Should this one fail, etcd has mended its proxy (etcd#19296), and its front need not watch.
     assert.deepEqual(silent.heard, []);
     await late.delete().all().exec();
-  }).timeout("3m");
+  });
 
   it("survive a restart of their proxy: leases live on, watches miss nothing", async () => {
     const root = connect(pods[0].endpoint, tenants[0]);
@@ -223,7 +222,7 @@ describe("tenants behind etcd proxies", () => {
     await admin.delete().prefix(tenants[0].prefix);
     await eventually("the frontend hears of the end", () => worker.keys.every(({ key }) => !frontend.keys.has(key)));
     frontend.close();
-  }).timeout("3m");
+  });
 
   it("survive a restart of etcd that forgets every token, as watches do not that only etcd's proxy serves", async () => {
     // The last test has left it with an expired token: until it starts afresh it confirms no watch at all.
@@ -254,5 +253,5 @@ describe("tenants behind etcd proxies", () => {
     await fresh.put(`${tenants[0].prefix}later`).value("");
     await eventually("both hear of the next", () => watched.keys.has("later") && next.keys.has("later"));
     for (const each of [watched, silent, next]) each.close();
-  }).timeout("3m");
+  });
 });

@@ -5,8 +5,7 @@ import { type Client, RequestError, serve } from "../../runtime/index.ts";
 import { etcdOf, natsOf } from "../tenancy/scene.ts";
 import { eventually, Scene } from "./scene.ts";
 
-describe("what a request is promised", function () {
-  this.timeout("3m");
+describe("what a request is promised", () => {
   let scene: Scene;
   let client: Client;
   let raw: NatsConnection;

@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import type { Client } from "../../runtime/index.ts";
 import { eventually, type Load, type Running, Scene, untilAnswered } from "./scene.ts";
 
-describe("a restart of workers under load", function () {
-  this.timeout("3m");
+describe("a restart of workers under load", () => {
   let scene: Scene;
   let client: Client;
   before(async () => {

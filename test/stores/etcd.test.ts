@@ -23,8 +23,7 @@ async function failureOf(act: Promise<unknown>): Promise<StoreError> {
   return error;
 }
 
-describe("etcd, as the protocol uses it", function () {
-  this.timeout("3m");
+describe("etcd, as the protocol uses it", () => {
   let server: OwnEtcd;
   let etcd: Etcd;
   const as = (secret: string, endpoint = server.endpoint) =>

@@ -21,8 +21,7 @@ async function refusal(act: Promise<unknown>): Promise<string> {
   return error.message;
 }
 
-describe("NATS, as the system account sees it", function () {
-  this.timeout("3m");
+describe("NATS, as the system account sees it", () => {
   let nats: Nats;
   before(async () => {
     nats = await Nats.connect(access);

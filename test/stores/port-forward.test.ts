@@ -18,8 +18,7 @@ import { clientTls, ensureTls } from "../../dev/platform/tls.ts";
 import { ensureTools } from "../../dev/tools/index.ts";
 import { Kubelet } from "../support/kubelet.ts";
 
-describe("a port-forward", function () {
-  this.timeout("3m");
+describe("a port-forward", () => {
   const namespace = `forward-${randomBytes(3).toString("hex")}`;
   const kubernetes = async () => new Kubernetes({});
   let echo: Server;
@@ -149,8 +148,7 @@ describe("a port-forward", function () {
   });
 });
 
-describe("TLS to the stores behind a port-forward", function () {
-  this.timeout("3m");
+describe("TLS to the stores behind a port-forward", () => {
   const home = realpathSync(mkdtempSync(join(tmpdir(), "ringfence-forward-")));
   const namespace = `tls-${randomBytes(3).toString("hex")}`;
   const opened: PortForward[] = [];

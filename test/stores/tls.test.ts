@@ -35,8 +35,7 @@ async function failure(act: Promise<unknown>, tls: ClientTls): Promise<string> {
   return error.message;
 }
 
-describe("TLS to the stores", function () {
-  this.timeout("3m");
+describe("TLS to the stores", () => {
   const home = realpathSync(mkdtempSync(join(tmpdir(), "ringfence-tls-")));
   const { tls: directory, etcdPassword, systemCreds } = layout(home);
   const foreign = join(home, "foreign");

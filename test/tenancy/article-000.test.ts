@@ -28,8 +28,7 @@ describe("article 000", () => {
   let stores: Stores;
   let untouched: Snapshot;
 
-  before(async function () {
-    this.timeout("3m");
+  before(async () => {
     stores = newProcess();
     untouched = await takeSnapshot(stores);
   });
@@ -68,7 +67,7 @@ describe("article 000", () => {
 
     it("leaves nothing behind that this test does not know of", async () => {
       assert.deepEqual(compareSnapshots(untouched, await takeSnapshot(stores)), []);
-    }).timeout("3m");
+    });
   });
 
   describe("with a tenant for each pipeline", () => {
@@ -105,7 +104,7 @@ describe("article 000", () => {
       // Its watch outlives its user: it hears of its own end, and of nothing that came after.
       await first.frontend.isEmpty();
       await destroy(second);
-    }).timeout("3m");
+    });
 
     it("two pipelines of one model see neither each other's workers nor NIXL metadata, and outlive each other", async () => {
       const [one, two] = await Promise.all([deploy("one"), deploy("two")]);
@@ -132,7 +131,7 @@ describe("article 000", () => {
       assert.deepEqual(two.frontend.workers(), [right.id]);
       assert.ok(await right.isServing(two.root));
       await destroy(two);
-    }).timeout("3m");
+    });
   });
 
   describe("for a deployment that is there already", () => {
@@ -249,6 +248,6 @@ describe("article 000", () => {
       await tidy();
       stores = newProcess();
       assert.deepEqual(compareSnapshots(untouched, await takeSnapshot(stores)), []);
-    }).timeout("3m");
+    });
   });
 });

@@ -92,7 +92,7 @@ describe("claiming a tenant's name", () => {
       live.map(({ claim: { recorded } }) => recorded.resource),
       winners,
     );
-  }).timeout("3m");
+  });
 
   it("decides as the model does, whatever names are asked for in a row", async () => {
     const segment = fc.constantFrom("a", "b", "ab", "a-b");
@@ -116,7 +116,7 @@ describe("claiming a tenant's name", () => {
       }),
       { numRuns: 15 },
     );
-  }).timeout("3m");
+  });
 
   it("writes nothing for a claim that is refused", async () => {
     await refused(`${realm}/team/chat/late`);

@@ -35,8 +35,7 @@ function cluster(): CoreV1Api {
   return config.makeApiClient(CoreV1Api);
 }
 
-describe("what may come back after a release", function () {
-  this.timeout("3m");
+describe("what may come back after a release", () => {
   const realm = newRealm();
   let stores: Stores;
   let chat: Tenant;
@@ -117,8 +116,7 @@ describe("what may come back after a release", function () {
   });
 });
 
-describe("an audit", function () {
-  this.timeout("3m");
+describe("an audit", () => {
   const realm = newRealm();
   const generation = randomBytes(12).toString("hex");
   const { username, prefix, namespace } = intents(`${realm}/${realm}`, generation);

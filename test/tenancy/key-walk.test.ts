@@ -9,8 +9,7 @@ import { bound, newProcess, tidy } from "./scene.ts";
 /** Operations of one transaction. */
 const BATCH = 128;
 
-describe("walking keys in pages", function () {
-  this.timeout("3m");
+describe("walking keys in pages", () => {
   const prefix = `/walked-${randomBytes(5).toString("hex")}/`;
   let stores: Stores;
 

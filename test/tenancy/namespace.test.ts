@@ -11,8 +11,7 @@ const HOLD = "ringfence.test/hold";
 const UNHOLD = [{ op: "remove", path: "/metadata/finalizers" }];
 
 // The namespace controller begins 5 s after a deletion, so each namespace that goes takes about 6 s.
-describe("a tenant's part of Kubernetes", function () {
-  this.timeout("3m");
+describe("a tenant's part of Kubernetes", () => {
   const config = new KubeConfig();
   config.loadFromDefault();
   const core = config.makeApiClient(CoreV1Api);

@@ -20,8 +20,7 @@ const { operatorSeed } = access.nats;
 const unknown = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 
 /** As the engine acts on the dynamic resources: with what state holds, and no memory of its own. */
-describe("the dynamic resources", function () {
-  this.timeout("3m");
+describe("the dynamic resources", () => {
   const realm = newRealm();
   const logicalName = `${realm}/chat`;
   const platform = "platform";

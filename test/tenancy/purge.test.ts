@@ -9,8 +9,7 @@ import { bound, newProcess, tidy } from "./scene.ts";
 /** Operations of one transaction. */
 const BATCH = 128;
 
-describe("purging a prefix", function () {
-  this.timeout("3m");
+describe("purging a prefix", () => {
   const root = `/purged-${randomBytes(5).toString("hex")}/`;
   const prefix = `${root}a/`;
   let stores: Stores;

@@ -34,8 +34,7 @@ describe("releasing a tenant", () => {
   let beforehand: Snapshot;
   let chat: Tenant;
 
-  before(async function () {
-    this.timeout("3m");
+  before(async () => {
     stores = newProcess();
     owner = await newLedger(stores);
     neighbour = await provision(stores, owner, `${realm}/chat2`);
@@ -98,7 +97,7 @@ describe("releasing a tenant", () => {
     await assert.rejects(natsOf(chat), /Authorization Violation/);
     await assert.rejects(etcdOf(chat).get(`${prefix}k0`).exec(), /authentication failed/);
     await watcher.cancel().catch(() => {});
-  }).timeout("3m");
+  });
 
   it("does nothing the second time", async () => {
     const count = await stores.etcd.get(`/other-${realm}`);

@@ -20,8 +20,7 @@ const config = new KubeConfig();
 config.loadFromDefault();
 const cluster = config.makeApiClient(CoreV1Api);
 
-describe("residue of a name", function () {
-  this.timeout("3m");
+describe("residue of a name", () => {
   let realm: string;
   let name: string;
   let owner: string;
@@ -202,8 +201,7 @@ describe("residue of a name", function () {
   });
 });
 
-describe("sweeping a claim", function () {
-  this.timeout("3m");
+describe("sweeping a claim", () => {
   const realm = newRealm();
   let stores: Stores;
 

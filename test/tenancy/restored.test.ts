@@ -34,8 +34,7 @@ const known = ({ claimed, etcd, nats, ...tenant }: Tenant): KnownTenant => ({
   recorded: recorded(tenant.logicalName),
 });
 
-describe("a registry that was restored from a backup", function () {
-  this.timeout("3m");
+describe("a registry that was restored from a backup", () => {
   const realm = newRealm();
   let stores: Stores;
 
@@ -99,7 +98,7 @@ describe("a registry that was restored from a backup", function () {
     }
     await adoptFromState(newProcess(), known(tenant));
     await release(newProcess(), { ...tenant, ...tenant.claimed });
-  }).timeout("3m");
+  });
 
   it("does not take a name from whoever has it by now", async () => {
     const tenant = await newTenant("renewed");

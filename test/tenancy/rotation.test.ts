@@ -65,8 +65,7 @@ async function assertEnded(tenant: Tenant): Promise<void> {
   await assert.rejects(natsOf(tenant), /Authorization Violation/);
 }
 
-describe(`the rotation of a tenant's credentials (seed ${seed}; RINGFENCE_TEST_SEED repeats it)`, function () {
-  this.timeout("3m");
+describe(`the rotation of a tenant's credentials (seed ${seed}; RINGFENCE_TEST_SEED repeats it)`, () => {
   const realm = newRealm();
   let stores: Stores;
   let owner: string;
@@ -219,5 +218,5 @@ describe(`the rotation of a tenant's credentials (seed ${seed}; RINGFENCE_TEST_S
         assert.deepEqual(await usersOf(stores, old.claimed.username), [now.etcd.username]);
       }),
     );
-  }).timeout("3m");
+  });
 });

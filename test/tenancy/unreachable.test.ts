@@ -11,8 +11,7 @@ import { access, newLedger, newProcess, newRealm, provision, type Tenant, tidy, 
 /** What a command may take to name a store that is down, milliseconds. */
 const NAMED_WITHIN = 30_000;
 
-describe("a store that is down", function () {
-  this.timeout("3m");
+describe("a store that is down", () => {
   const realm = newRealm();
   const config = new KubeConfig();
   config.loadFromDefault();

@@ -49,8 +49,7 @@ function hangingAt(call: string) {
   return { stores, reached: at.promise, goOn: gate.resolve };
 }
 
-describe("a run that outlives its command", function () {
-  this.timeout("3m");
+describe("a run that outlives its command", () => {
   const realm = newRealm();
   let stores: Stores;
   const claim = (at: Stores, owner: string, logicalName: string) =>

@@ -10,8 +10,7 @@ import { execute, type Scene, says, scene } from "./scene.ts";
 const ENSURE = fileURLToPath(new URL("./ensure.ts", import.meta.url));
 const NOWHERE = "http://127.0.0.1:1";
 
-describe("tools: builds from Go modules", function () {
-  this.timeout("3m");
+describe("tools: builds from Go modules", () => {
   let here: Scene;
   beforeEach(async () => {
     here = await scene();

@@ -5,8 +5,7 @@ import { join } from "node:path";
 import { ensureTools, inspectTools, testCatalog, toolCatalog, toolPath } from "../../dev/tools/index.ts";
 import { type Scene, scene } from "./scene.ts";
 
-describe("tools: what is wanted and what is there", function () {
-  this.timeout("3m");
+describe("tools: what is wanted and what is there", () => {
   let here: Scene;
   beforeEach(async () => {
     here = await scene();

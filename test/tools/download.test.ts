@@ -5,8 +5,7 @@ import { join } from "node:path";
 import { ensureTools, inspectTools } from "../../dev/tools/index.ts";
 import { execute, type Scene, says, scene } from "./scene.ts";
 
-describe("tools: official downloads", function () {
-  this.timeout("3m");
+describe("tools: official downloads", () => {
   let here: Scene;
   beforeEach(async () => {
     here = await scene();

@@ -30,8 +30,7 @@ const judge = (manifests: Manifest[]): Promise<Ended> =>
     manifests.map((manifest) => JSON.stringify(manifest)).join("\n---\n"),
   );
 
-describe("every manifest that a component makes", function () {
-  this.timeout("3m");
+describe("every manifest that a component makes", () => {
   const namespace = `truth-${randomBytes(3).toString("hex")}`;
   let cases: Case[];
   let removeCrds: (() => Promise<void>) | undefined;

@@ -5,8 +5,7 @@ import { assertUntouched, OwnPlatform, type Resource, snapshot, withStores } fro
 import { releases, World } from "./world.ts";
 
 for (const release of releases)
-  describe(`a stack of version ${release}`, function () {
-    this.timeout("3m");
+  describe(`a stack of version ${release}`, () => {
     let world: World;
     let outside: Snapshot;
     const closing: Array<() => unknown> = [];
