@@ -1,5 +1,6 @@
 /** What a stack's state has of an environment: its pools, its pipelines with their boundaries, who may talk to whom. */
 import { GENERATION_LABEL, PHASE_ANNOTATION, PIPELINE_LABEL, VERTEX_LABEL } from "../components/plan/labels.ts";
+import { PROXY_NAME } from "../components/plan/names.ts";
 
 export interface Environment {
   project: string;
@@ -65,7 +66,6 @@ type Fields = Record<string, any>;
 
 const STATE_VERSIONS = [3, 4];
 const OURS = "pulumi-nodejs:dynamic/ringfence:";
-const PROXY = "etcd-proxy";
 
 /**
  * @param exported what `pulumi stack export` prints, with or without its secrets
@@ -123,7 +123,7 @@ function pipelineOf(
   const policies = objects("NetworkPolicy");
   const deployments = objects("Deployment");
   const workloads = deployments.filter((one) => labelsOf(one)[VERTEX_LABEL]);
-  const proxy = deployments.find(({ metadata }) => metadata?.name === PROXY);
+  const proxy = deployments.find(({ metadata }) => metadata?.name === PROXY_NAME);
   const [prefix, account] = [text(part("EtcdPrefix")?.prefix), text(part("NatsAccount")?.account)];
   return {
     generation,

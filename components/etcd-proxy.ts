@@ -4,6 +4,7 @@ import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { type Inside, TRUST_ANNOTATION, type Trust } from "./inside.ts";
 import { CREDENTIALS_ANNOTATION } from "./plan/labels.ts";
+import { PROXY_NAME } from "./plan/names.ts";
 
 export interface EtcdProxyArgs {
   /** An image with etcd 3.5 or newer as `etcd` on its path. @default etcd's own, of the release that the tests run */
@@ -19,8 +20,6 @@ export interface EtcdProxyArgs {
   replicas?: pulumi.Input<number>;
 }
 
-/** Names the proxy's Deployment and Service, so no vertex may have it. */
-export const PROXY_NAME = "etcd-proxy";
 export const PROXY_PORT = 2379;
 /** The proxy's pods have it, and no vertex'. */
 export const PROXY_LABELS = { "app.kubernetes.io/name": PROXY_NAME };

@@ -96,7 +96,7 @@ export class GpuPool extends pulumi.ComponentResource {
    */
   constructor(name: string, args: GpuPoolArgs, opts?: pulumi.ComponentResourceOptions) {
     super(GpuPool.__pulumiType, name, {}, opts);
-    const problems = problemsSoFar(poolSpec, args, name, isPending);
+    const problems = problemsSoFar(poolSpec, args, name);
     if (problems.length > 0) throw new pulumi.ResourceError(new InvalidSpec(problems).message, this, true);
     this.name = name;
     this.spec = args;
@@ -185,5 +185,3 @@ const atLeast = (label: string, least: pulumi.Input<number>): k8s.types.input.co
     ],
   },
 });
-
-const isPending = (value: unknown): boolean => pulumi.Output.isInstance(value) || value instanceof Promise;

@@ -7,6 +7,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { PROXY_LABELS, PROXY_PORT } from "./etcd-proxy.ts";
 import type { Inside } from "./inside.ts";
 import { PIPELINE_LABEL, VERTEX_LABEL } from "./plan/labels.ts";
+import { PROXY_NAME } from "./plan/names.ts";
 import type { NetworkOpening } from "./plan/openings.ts";
 
 type Egress = k8s.types.input.networking.v1.NetworkPolicyEgressRule;
@@ -70,7 +71,7 @@ export function network({ name, namespace, labels, options }: Inside, args: Netw
   });
   const proxies = behindProxy
     ? [
-        policy("etcd-proxy", {
+        policy(PROXY_NAME, {
           podSelector: PROXIES.podSelector as k8s.types.input.meta.v1.LabelSelector,
           policyTypes: ["Ingress", "Egress"],
           ingress: [{ from: [VERTICES], ports: [tcp(PROXY_PORT)] }],

@@ -64,7 +64,7 @@ export class Observability extends pulumi.ComponentResource {
     const refuse = (reason: string) => new pulumi.ResourceError(reason, this, true);
     const misnamed = labelProblem(name, UID_LENGTH);
     if (misnamed) throw refuse(`${name}: found the name '${name}'; it ${misnamed}`);
-    const problems = problemsSoFar(observabilitySpec, given, name, pulumi.Output.isInstance);
+    const problems = problemsSoFar(observabilitySpec, given, name);
     if (problems.length > 0) throw refuse(new InvalidSpec(problems).message);
 
     const options = { parent: this, provider: platform.kubernetes };

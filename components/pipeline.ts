@@ -6,7 +6,8 @@ import { GPU_RESOURCE, type PoolInput } from "./plan/gpu.ts";
 import { logicalName } from "./plan/names.ts";
 import { type Observable, observable } from "./plan/observability/scrape.ts";
 import { componentEnv, planesOf } from "./plan/planes.ts";
-import { InvalidSpec, problemsSoFar } from "./plan/problem.ts";
+import { InvalidSpec, isPending, problemsSoFar } from "./plan/problem.ts";
+import { mapValues } from "./plan/records.ts";
 import { smokeCommand, urlOf } from "./plan/smoke.ts";
 import { hasComponents, namespaceAmong, type Phase, type PipelineInput, pipelineSpec } from "./plan/spec.ts";
 import type { Platform } from "./platform.ts";
@@ -140,14 +141,15 @@ export class Pipeline extends pulumi.ComponentResource {
   }
 
   /** Ends the credentials from before the rotation, after everything that has new ones is up. */
-  #retire(name: string, { platform, jetStream, realm }: PipelineArgs, vertices: Vertex[]): void {
+  #retire(name: string, args: PipelineArgs, vertices: Vertex[]): void {
+    const { platform, jetStream } = args;
     const { generation, etcd, nats, namespace, credentialsDigest, guards } = this.tenant;
     new RetiredCredentials(
       `${name}-retired`,
       {
         platform: platform.access,
         owner: platform.ledger.id,
-        logicalName: logicalName(realm ?? "default", name),
+        logicalName: logicalName(realmOf(args), name),
         generation,
         username: etcd.username,
         account: nats.account,
@@ -171,7 +173,7 @@ export class Pipeline extends pulumi.ComponentResource {
     });
     const spec = { ...defined(rest), name, realm: realmOf(args), vertices, pools };
     const refused = (mistakes: InvalidSpec) => new pulumi.ResourceError(mistakes.message, this, true);
-    const problems = problemsSoFar(pipelineSpec, spec, name, isPending);
+    const problems = problemsSoFar(pipelineSpec, spec, name);
     if (problems.length > 0) throw refused(new InvalidSpec(problems));
     if (hasComponents(given)) {
       const reason = namespaceAmong(namespacesOn(platform), args.dynamoNamespace ?? name, name);
@@ -234,10 +236,4 @@ const defined = <T extends object>(fields: T) =>
     [key in keyof T]: Exclude<T[key], undefined>;
   };
 
-const mapValues = <T, R>(record: Record<string, T>, map: (value: T, name: string) => R): Record<string, R> =>
-  Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(value, name)]));
-
 const realmOf = ({ realm }: PipelineArgs): string => realm ?? "default";
-
-const isPending = (value: unknown): value is pulumi.Output<unknown> | Promise<unknown> =>
-  pulumi.Output.isInstance(value) || value instanceof Promise;

@@ -10,6 +10,7 @@ import {
   PIPELINE_LABEL,
   VERTEX_LABEL,
 } from "./plan/labels.ts";
+import { isPending } from "./plan/problem.ts";
 import type { Phase } from "./plan/spec.ts";
 import type { Tenant } from "./tenant.ts";
 
@@ -281,6 +282,3 @@ function sharedMemory(bytes = 0) {
     volumeMounts: [{ name: "shared-memory", mountPath: "/dev/shm" }],
   };
 }
-
-const isPending = (value: unknown): value is pulumi.Output<Known> | Promise<Known> =>
-  pulumi.Output.isInstance(value) || value instanceof Promise;

@@ -2,6 +2,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { dynamo, GpuPool, Observability, Pipeline, type PipelineArgs, Platform } from "../components/index.ts";
 import { InvalidSpec, parse, pathText } from "../components/plan/problem.ts";
+import { mapValues } from "../components/plan/records.ts";
 import { type EnvironmentSpec, environmentSpec } from "../components/plan/spec.ts";
 
 type Declared = EnvironmentSpec["pipelines"][string];
@@ -85,8 +86,4 @@ function declared(): EnvironmentSpec {
     if (error instanceof InvalidSpec) throw new pulumi.RunError(error.message);
     throw error;
   }
-}
-
-function mapValues<T, R>(record: Record<string, T>, map: (value: T, name: string) => R): Record<string, R> {
-  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(value, name)]));
 }

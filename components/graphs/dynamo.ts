@@ -206,7 +206,6 @@ function judge(name: "aggregated" | "disaggregated", args: object, workers: stri
   );
   // An engine is made by its own function.
   const written = { ...plain, graph: name, engine: { model: (plain.engine as Engine | undefined)?.model } };
-  const pending = (part: unknown) => pulumi.Output.isInstance(part) || part instanceof Promise;
-  const problems = problemsSoFar(dynamoGraphSpec, written, `dynamo.${name}`, pending);
+  const problems = problemsSoFar(dynamoGraphSpec, written, `dynamo.${name}`);
   if (problems.length > 0) throw new pulumi.RunError(new InvalidSpec(problems).message);
 }

@@ -5,6 +5,7 @@ import { logicalName } from "./names.ts";
 import type { NetworkOpening } from "./openings.ts";
 import { componentEnv, type Planes, planePorts } from "./planes.ts";
 import { parse } from "./problem.ts";
+import { mapValues } from "./records.ts";
 import {
   hasComponents,
   type Isolation,
@@ -132,9 +133,6 @@ export function endpointOf(vertices: Record<string, Pick<Reachable, "ports">>): 
     .find((vertex) => Object.hasOwn(vertices[vertex]?.ports ?? {}, "http"));
   return served === undefined ? undefined : { vertex: served, port: "http", path: "/" };
 }
-
-const mapValues = <T, R>(record: Record<string, T>, map: (value: T, name: string) => R): Record<string, R> =>
-  Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(value, name)]));
 
 /** A digest of any JSON value that does not depend on the order of its keys. */
 export function digestOf(value: unknown): string {

@@ -37,12 +37,12 @@ export function labelProblem(name: string, limit: number): string | undefined {
   return undefined;
 }
 
-/** Names of Services that a tenant has of its own. */
-const RESERVED_VERTICES = ["etcd-proxy"];
+/** Names the Deployment and the Service of a tenant's etcd proxies, so no vertex may have it. */
+export const PROXY_NAME = "etcd-proxy";
 
 /** Says what is wrong with a vertex' name, or nothing: it also names a Service, a domain name of its own (RFC 1035). */
 export function vertexNameProblem(name: string): string | undefined {
-  if (RESERVED_VERTICES.includes(name)) return "is reserved, for the tenant has a Service of that name";
+  if (name === PROXY_NAME) return "is reserved, for the tenant has a Service of that name";
   return labelProblem(name, 63) ?? (/^[a-z]/.test(name) ? undefined : "does not begin with a letter (RFC 1035)");
 }
 

@@ -31,16 +31,15 @@ export function parse<T extends z.ZodType>(schema: T, value: unknown, root: stri
   throw new InvalidSpec(result.error.issues.flatMap((issue) => describe(issue, value, root)));
 }
 
+/** Whether a value is a promise or one of Pulumi's outputs, told by shape: plan does not know Pulumi. */
+export const isPending = (value: unknown): boolean =>
+  value instanceof Promise || (value !== null && typeof value === "object" && "apply" in value);
+
 /**
  * Every problem of `value` but those that a pending part of it may still mend.
  * @param pending tells a value that is not known yet
  */
-export function problemsSoFar(
-  schema: z.ZodType,
-  value: unknown,
-  root: string,
-  pending: (part: unknown) => boolean,
-): Problem[] {
+export function problemsSoFar(schema: z.ZodType, value: unknown, root: string, pending = isPending): Problem[] {
   const { issues } = schema.safeParse(value, { error: expectation }).error ?? { issues: [] };
   const settled = issues.filter(({ path }) => !path.some((_, depth) => pending(at(value, path.slice(0, depth + 1)))));
   return settled.flatMap((issue) => describe(issue, value, root));
