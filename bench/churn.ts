@@ -12,9 +12,9 @@ import { parseArgs } from "node:util";
 import type { Access } from "../components/plan/access.ts";
 import { Etcd, type EtcdAccess } from "../components/stores/etcd.ts";
 import { resolveAccess } from "../components/tenancy/resolve-access.ts";
+import { issue, makeAuthority } from "../dev/platform/certificates.ts";
 import { down, environment, up } from "../dev/platform/index.ts";
 import { ensureTools } from "../dev/tools/index.ts";
-import { makeCertificates } from "./certificates.ts";
 import { barChart } from "./chart.ts";
 import { Child } from "./child.ts";
 import type { Lives } from "./churn-process.ts";
@@ -54,8 +54,11 @@ const home = join(scratch, "home");
 const neighbours: Partial<Record<Name, Neighbour>> = {};
 const closing: Array<() => Promise<void>> = [];
 try {
-  const certificates = makeCertificates(scratch, ["server", "certificate"]);
-  const server = await startEtcd({ bcryptCost: BCRYPT_COST, certificates: certificates.server });
+  const { cert: ca } = makeAuthority(scratch);
+  const server = await startEtcd({
+    bcryptCost: BCRYPT_COST,
+    certificates: { ca, ...issue(scratch, "server", "/CN=server") },
+  });
   closing.push(server.remove);
   const [direct] = server.access.endpoints as [string];
   const proxy = await startProxy(direct);
@@ -70,7 +73,7 @@ try {
       client: name === "retrying" ? "ringfence" : "etcd3",
       endpoint: name === "certificate" ? (server.tlsEndpoint as string) : name === "proxy" ? proxy.endpoint : direct,
       username: name,
-      credentials: name === "certificate" ? certificates.certificate : { password: name },
+      credentials: name === "certificate" ? { ca, ...issue(scratch, name, `/CN=${name}`) } : { password: name },
       prefix,
       requests: ["get", "put"],
       rate: RATE,

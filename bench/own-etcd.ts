@@ -2,26 +2,22 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Etcd, EtcdAccess } from "../components/stores/etcd.ts";
+import { freePort } from "../dev/platform/ports.ts";
 import { until } from "../dev/platform/wait.ts";
 import { ensureTools } from "../dev/tools/index.ts";
-import type { Certificates } from "./certificates.ts";
 
 /** Seconds. */
 const START_DEADLINE = 30;
 
-/** A port that is free now. */
-export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, "close");
-  return port;
+/** Files in PEM, as dev/platform/certificates.ts makes them. */
+export interface Certificates {
+  ca: string;
+  cert: string;
+  key: string;
 }
 
 export interface OwnEtcd {
@@ -42,8 +38,10 @@ export async function startEtcd(options: { bcryptCost: number; certificates?: Ce
   const directory = mkdtempSync(join(tmpdir(), "ringfence-bench-etcd-"));
   const [endpoint, peers] = [`http://127.0.0.1:${await freePort()}`, `http://127.0.0.1:${await freePort()}`];
   const { certificates } = options;
-  const tlsEndpoint = certificates && `https://127.0.0.1:${await freePort()}`;
-  const clients = [endpoint, ...(tlsEndpoint ? [tlsEndpoint] : [])].join();
+  const listener = certificates && `https://127.0.0.1:${await freePort()}`;
+  // By name, for etcd3 sends it as TLS server name, which may be no address.
+  const tlsEndpoint = listener?.replace("127.0.0.1", "localhost");
+  const clients = [endpoint, ...(listener ? [listener] : [])].join();
   const child = spawn(
     etcd,
     [

@@ -2,15 +2,15 @@
 import { execFile } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { delimiter, dirname, join, parse } from "node:path";
+import { join, parse } from "node:path";
 import { gunzipSync } from "node:zlib";
+import { dynamicType } from "../components/plan/type-tokens.ts";
 import type { Claim, HeldClaim } from "../components/tenancy/registry.ts";
-import { inspectTools, toolCatalog } from "../dev/tools/index.ts";
 import { STATE_VERSIONS } from "./from-state.ts";
+import { withPulumi } from "./pulumi.ts";
 
-/** Type tokens, as state files in the field have them. */
-const CLAIM = "pulumi-nodejs:dynamic/ringfence:TenantClaim";
-const LEDGER = "pulumi-nodejs:dynamic/ringfence:Ledger";
+const CLAIM = dynamicType("TenantClaim");
+const LEDGER = dynamicType("Ledger");
 
 /** How long one pulumi command may take, milliseconds, and how many run side by side. */
 const DEADLINE_MS = 60_000;
@@ -171,12 +171,7 @@ function stateOf(name: string, exported: unknown): StackState {
 
 /** pulumi on a backend: resolves with the JSON that it prints. */
 async function pulumiFor(url: string): Promise<(...args: string[]) => Promise<unknown>> {
-  const env = {
-    ...process.env,
-    PATH: [process.env.PATH, ...(await cachedPulumi())].join(delimiter),
-    PULUMI_BACKEND_URL: url,
-    PULUMI_SKIP_UPDATE_CHECK: "true",
-  };
+  const env = await withPulumi({ PULUMI_BACKEND_URL: url });
   // In a project's directory pulumi lists that project's stacks by a shorter name.
   const cwd = parse(process.cwd()).root;
   return (...args) =>
@@ -188,11 +183,4 @@ async function pulumiFor(url: string): Promise<(...args: string[]) => Promise<un
         reject(new Error(`pulumi ${args.join(" ")}: ${reason.replaceAll(/\s+/g, " ")} (${url})`));
       });
     });
-}
-
-/** The directory of the pulumi that Ringfence brings, for who has none on PATH. */
-export async function cachedPulumi(): Promise<string[]> {
-  const catalog = toolCatalog().filter(({ binaries }) => binaries.some(({ name }) => name === "pulumi"));
-  const tools = await inspectTools({ catalog });
-  return tools.flatMap(({ name, path }) => (name === "pulumi" && path ? [dirname(path)] : []));
 }

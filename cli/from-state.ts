@@ -2,13 +2,12 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { parse } from "../components/plan/problem.ts";
+import { dynamicType } from "../components/plan/type-tokens.ts";
 import { VisibleError } from "../components/plan/visible-error.ts";
 import type { KnownTenant } from "../components/tenancy/restored.ts";
 
 /** The versions of an exported state that are understood here. */
 export const STATE_VERSIONS = [3, 4];
-
-const OURS = "pulumi-nodejs:dynamic/ringfence:";
 
 const exported = z.object({
   version: z.literal(STATE_VERSIONS, `expected a state of version ${STATE_VERSIONS.join(" or ")}`),
@@ -50,7 +49,7 @@ export function tenantsInState(file: string): StateTenant[] {
   const { deployment } = parse(exported, read(file), file);
   const all = <T extends z.ZodType>(kind: string, schema: T) =>
     deployment.resources
-      .filter(({ type }) => type === OURS + kind)
+      .filter(({ type }) => type === dynamicType(kind))
       .map(({ outputs }) => parse(schema, outputs, `${file}: ${kind}`));
   const [prefixes, accounts] = [all("EtcdPrefix", prefix), all("NatsAccount", account)];
   return all("TenantClaim", claim).map(({ organization, project, stack, resource, ...tenant }) => {

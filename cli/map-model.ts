@@ -1,6 +1,8 @@
 /** What a stack's state has of an environment: its pools, its pipelines with their boundaries, who may talk to whom. */
 import { GENERATION_LABEL, PHASE_ANNOTATION, PIPELINE_LABEL, VERTEX_LABEL } from "../components/plan/labels.ts";
 import { PROXY_NAME } from "../components/plan/names.ts";
+import { componentType, dynamicType } from "../components/plan/type-tokens.ts";
+import { STATE_VERSIONS } from "./from-state.ts";
 
 export interface Environment {
   project: string;
@@ -64,9 +66,6 @@ interface Resource {
 // biome-ignore lint/suspicious/noExplicitAny: manifests are read field by field, and whatever is not there is left out
 type Fields = Record<string, any>;
 
-const STATE_VERSIONS = [3, 4];
-const OURS = "pulumi-nodejs:dynamic/ringfence:";
-
 /**
  * @param exported what `pulumi stack export` prints, with or without its secrets
  * @throws when it is no state, or one that is not understood here
@@ -81,12 +80,12 @@ export function environmentOf(exported: unknown): Environment {
   const of = (type: string) => resources.filter((resource) => resource.type === type);
   const [, , stack = "?", project = "?"] = resources[0]?.urn.split(/:+/) ?? [];
 
-  const pools: MappedPool[] = of("ringfence:index:GpuPool").map(({ urn, outputs }) => ({
+  const pools: MappedPool[] = of(componentType("GpuPool")).map(({ urn, outputs }) => ({
     name: nameOf(urn),
     nodes: texts(outputs?.nodeSelector),
     users: [],
   }));
-  const pipelines = of(`${OURS}TenantClaim`).flatMap(({ urn, outputs = {} }) => {
+  const pipelines = of(dynamicType("TenantClaim")).flatMap(({ urn, outputs = {} }) => {
     const generation = text(outputs.generation);
     return generation ? [pipelineOf(urn, outputs, generation, resources, pools)] : [];
   });
@@ -114,7 +113,7 @@ function pipelineOf(
 ): MappedPipeline {
   const logicalName = text(claim.logicalName) ?? nameOf(urn);
   const part = (name: string) =>
-    resources.find(({ type, outputs }) => type === OURS + name && outputs?.generation === generation)?.outputs;
+    resources.find(({ type, outputs }) => type === dynamicType(name) && outputs?.generation === generation)?.outputs;
   const objects = (kind: string): Fields[] =>
     resources
       .filter(({ type, inputs }) => type.endsWith(`:${kind}`) && labelsOf(inputs)[GENERATION_LABEL] === generation)

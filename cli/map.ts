@@ -1,14 +1,13 @@
 /** `ringfence map`: an environment as a picture, from its stack's state alone: no store and no cluster is asked. */
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { delimiter } from "node:path";
 import { environment } from "../dev/platform/index.ts";
 import { layout } from "../dev/platform/layout.ts";
-import { cachedPulumi } from "./backend.ts";
 import { platformHome, projectRoot } from "./home.ts";
 import { layoutOf } from "./map-layout.ts";
 import { environmentOf } from "./map-model.ts";
 import { svgOf } from "./map-svg.ts";
+import { withPulumi } from "./pulumi.ts";
 
 export interface MapOptions {
   /** A stack of the project that is the current directory's. @default the one that is selected */
@@ -39,12 +38,7 @@ async function exported(stack: string | undefined): Promise<string> {
   const home = platformHome();
   // A shell that knows of no backend, in a checkout whose embedded platform has one.
   const embedded = !process.env.PULUMI_BACKEND_URL && existsSync(layout(home).access) ? environment(home) : {};
-  const env = {
-    ...process.env,
-    ...embedded,
-    PATH: [process.env.PATH, ...(await cachedPulumi())].join(delimiter),
-    PULUMI_SKIP_UPDATE_CHECK: "true",
-  };
+  const env = await withPulumi(embedded);
   const args = ["stack", "export", "--non-interactive", ...(stack ? ["--stack", stack] : [])];
   try {
     return execFileSync("pulumi", args, {

@@ -2,14 +2,24 @@
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
+import { inspectTools, toolCatalog } from "../dev/tools/index.ts";
 
 /** One Pulumi project in one environment. */
 export interface Project {
   root: string;
   env: NodeJS.ProcessEnv;
+}
+
+/** The environment for a pulumi of the user's choice: their own, or the one that Ringfence brings when none is on PATH. */
+export async function withPulumi(more: Record<string, string>): Promise<NodeJS.ProcessEnv> {
+  const catalog = toolCatalog().filter(({ binaries }) => binaries.some(({ name }) => name === "pulumi"));
+  const tools = await inspectTools({ catalog });
+  const brought = tools.flatMap(({ name, path }) => (name === "pulumi" && path ? [dirname(path)] : []));
+  const PATH = [process.env.PATH, ...brought].join(delimiter);
+  return { ...process.env, ...more, PATH, PULUMI_SKIP_UPDATE_CHECK: "true" };
 }
 
 /** Runs pulumi with its output on ours; resolves with its exit code. */

@@ -150,7 +150,6 @@ export const quotaSpec = z.strictObject({
     .prefault({}),
 });
 
-export type QuotaInput = z.input<typeof quotaSpec>;
 export type QuotaSpec = z.output<typeof quotaSpec>;
 
 /** What is asked of a vertex to judge its GPUs. */

@@ -1,7 +1,8 @@
 /** The platform's TCP ports: chosen once, free then, and kept in `ports.json`, so that access to it never moves by itself. */
 import { randomInt } from "node:crypto";
+import { once } from "node:events";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { createServer } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { read, write } from "./files.ts";
 import { until } from "./wait.ts";
@@ -101,4 +102,14 @@ function holderOf(port: number): string {
     }
   }
   return "another user's process";
+}
+
+/** A port for a server that is started now and once, from the ephemeral range: it may be taken by the time of another start. */
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  await once(probe, "close");
+  return port;
 }

@@ -1,14 +1,15 @@
 /** The resources of this project in a stack, and of those the texts that are known already. */
 import type { PolicyResource } from "@pulumi/policy";
+import { componentType, dynamicType } from "../../components/plan/type-tokens.ts";
 import { byUrn } from "./objects.ts";
 import { at, propsOf, text } from "./value.ts";
 
-export const LEDGER = "pulumi-nodejs:dynamic/ringfence:Ledger";
-export const TENANT_CLAIM = "pulumi-nodejs:dynamic/ringfence:TenantClaim";
-export const ETCD_PREFIX = "pulumi-nodejs:dynamic/ringfence:EtcdPrefix";
-export const NATS_ACCOUNT = "pulumi-nodejs:dynamic/ringfence:NatsAccount";
-export const PLATFORM = "ringfence:index:Platform";
-export const PIPELINE = "ringfence:index:Pipeline";
+export const LEDGER = dynamicType("Ledger");
+export const TENANT_CLAIM = dynamicType("TenantClaim");
+export const ETCD_PREFIX = dynamicType("EtcdPrefix");
+export const NATS_ACCOUNT = dynamicType("NatsAccount");
+export const PLATFORM = componentType("Platform");
+export const PIPELINE = componentType("Pipeline");
 
 /** A resource's name and those of the wanted properties whose text is known. */
 export type Known<P extends string> = { urn: string; name: string; resource: PolicyResource } & { [K in P]?: string };

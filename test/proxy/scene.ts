@@ -8,9 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Etcd3, Range } from "etcd3";
 import { until } from "../../components/stores/errors.ts";
+import { freePort } from "../../dev/platform/ports.ts";
 import { type Fields, run } from "../components/engine.ts";
 import { chat } from "../components/scene.ts";
-import { freePort, type OwnEtcd } from "../stores/servers.ts";
+import type { OwnEtcd } from "../stores/servers.ts";
 
 const DEADLINE_MS = 20_000;
 

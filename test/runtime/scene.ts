@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { until } from "../../components/stores/errors.ts";
+import { freePort } from "../../dev/platform/ports.ts";
 import {
   Client,
   type ClientOptions,
@@ -14,7 +15,6 @@ import {
   type RequestOptions,
   type ServeOptions,
 } from "../../runtime/index.ts";
-import { freePort } from "../stores/servers.ts";
 import { access, newLedger, newProcess, newRealm, provision, type Tenant, tidy } from "../tenancy/scene.ts";
 import type { Task, WorkerSpec } from "./worker-process.ts";
 

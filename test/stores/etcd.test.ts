@@ -3,7 +3,8 @@ import { Etcd3 } from "etcd3";
 import { StoreError } from "../../components/stores/errors.ts";
 import { Etcd } from "../../components/stores/etcd.ts";
 import { op, when } from "../../components/stores/etcd-txn.ts";
-import { BlackHole, freePort, OwnEtcd } from "./servers.ts";
+import { freePort } from "../../dev/platform/ports.ts";
+import { BlackHole, OwnEtcd } from "./servers.ts";
 
 /** The promise of the command line: a store that is down is named within this, milliseconds. */
 const NAMED_WITHIN = 30_000;

@@ -3,7 +3,8 @@ import { StoreError } from "../../components/stores/errors.ts";
 import { Nats } from "../../components/stores/nats.ts";
 import { encodeAccount, encodeDeletion, generateNkey, userCreds } from "../../components/stores/nats-jwt.ts";
 import { resolveAccess } from "../../components/tenancy/resolve-access.ts";
-import { BlackHole, freePort } from "./servers.ts";
+import { freePort } from "../../dev/platform/ports.ts";
+import { BlackHole } from "./servers.ts";
 
 const { servers, operatorSeed, systemCreds } = resolveAccess("platform", () =>
   assert.fail("RINGFENCE_PLATFORM is not set; run by npm test"),

@@ -8,18 +8,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Etcd3 } from "etcd3";
 import { until } from "../../components/stores/errors.ts";
+import { freePort } from "../../dev/platform/ports.ts";
 
 const START_DEADLINE_MS = 20_000;
-
-/** A port that is free now; one above the ephemeral range's start may be taken by then, so a start is tried on it once only. */
-export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, "close");
-  return port;
-}
 
 /** An address that takes connections and never says a word. */
 export class BlackHole {

@@ -15,9 +15,9 @@ import { resolveAccess } from "../../components/tenancy/resolve-access.ts";
 import { type Certificate, issue, makeAuthority } from "../../dev/platform/certificates.ts";
 import { down, startServer, status } from "../../dev/platform/index.ts";
 import { layout } from "../../dev/platform/layout.ts";
+import { freePort } from "../../dev/platform/ports.ts";
 import { clientTls, ensureTls, tlsOf } from "../../dev/platform/tls.ts";
 import { ensureTools } from "../../dev/tools/index.ts";
-import { freePort } from "./servers.ts";
 
 const text = (path: string) => readFileSync(path, "utf8");
 const texts = ({ cert, key }: Certificate) => ({ cert: text(cert), key: text(key) });

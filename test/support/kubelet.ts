@@ -6,11 +6,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { KubeConfig, type KubernetesObject, KubernetesObjectApi } from "@kubernetes/client-node";
+import { freePort } from "../../dev/platform/ports.ts";
 import { until } from "../../dev/platform/wait.ts";
 
 const NODE = "forwarding";
@@ -167,12 +167,3 @@ export class Kubelet {
 
 // biome-ignore lint/suspicious/noExplicitAny: Kubernetes objects are read field by field
 type Fields = any;
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen({ host: "127.0.0.1", port: 0 });
-  await once(probe, "listening");
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, "close");
-  return port;
-}

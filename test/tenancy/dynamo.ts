@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { Etcd3, type Lease, type Watcher } from "etcd3";
 import { until } from "../../components/stores/errors.ts";
-import { freePort } from "../stores/servers.ts";
+import { freePort } from "../../dev/platform/ports.ts";
 import { access } from "./scene.ts";
 
 const DEADLINE_MS = 20_000;

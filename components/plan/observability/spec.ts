@@ -14,4 +14,3 @@ export const observabilitySpec = z
   })
   .refine(({ prometheus, grafana }) => prometheus || grafana, "expected 'prometheus', 'grafana' or both");
 
-export type ObservabilitySpec = z.output<typeof observabilitySpec>;
