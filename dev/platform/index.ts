@@ -11,6 +11,7 @@ import { layout } from "./layout.ts";
 import { exclusively } from "./lock.ts";
 import { natsEndpoint, natsServer } from "./nats.ts";
 import { ensurePorts, keptPorts, movePort, type Ports } from "./ports.ts";
+import { processPods } from "./process-pods.ts";
 import { findProcess, stopProcess } from "./processes.ts";
 import { bring, type Options, type Place, type Server, type ToolOptions } from "./server.ts";
 import { clientTls, ensureTls, tlsOf } from "./tls.ts";
@@ -160,7 +161,8 @@ function locate(home: string): string {
 /** The servers in the order of their starts; those of one wave do not need each other. */
 function waves(home: string, ports: Ports): Server[][] {
   const [apiserver, others] = kubernetesServers(home, ports);
-  return [[tenantEtcd(home, ports), natsServer(home, ports), kubernetesEtcd(home, ports)], [apiserver], others];
+  const stores = [tenantEtcd(home, ports), natsServer(home, ports), kubernetesEtcd(home, ports)];
+  return [stores, [apiserver], [...others, processPods(home)]];
 }
 
 function serverNamed(home: string, ports: Ports, name: string): Server {
@@ -175,10 +177,12 @@ async function stopAll({ home, progress = () => {} }: Options): Promise<void> {
   if (!ports) return;
   for (const wave of waves(home, ports).reverse())
     await settle(
-      wave.map(async ({ name }) => {
-        if (findProcess(home, name) === undefined) return;
-        await stopProcess(home, name);
-        progress(`${name}: stopped`);
+      wave.map(async ({ name, stopped }) => {
+        if (findProcess(home, name) !== undefined) {
+          await stopProcess(home, name);
+          progress(`${name}: stopped`);
+        }
+        await stopped?.();
       }),
     );
 }

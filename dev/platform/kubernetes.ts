@@ -1,6 +1,7 @@
 /**
  * The platform's Kubernetes: a real apiserver, controller manager and scheduler, and kwok, which plays the kubelets of
- * the nodes in nodes.yaml by the rules in stages.yaml. No container runs; everything else is as on a cluster.
+ * the nodes in nodes.yaml by the rules in stages.yaml. No container runs (see process-pods.ts for what does); everything
+ * else is as on a cluster.
  */
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
@@ -26,11 +27,14 @@ const users = [
   { file: "kwok", user: "kwok", group: "system:masters" },
 ];
 
+/** Where the apiserver listens. */
+export const apiEndpoint = (ports: Ports): string => `https://127.0.0.1:${ports["kube-apiserver"]}`;
+
 /** The servers in the order of their starts: the apiserver, then those that work against it. */
 export function kubernetesServers(home: string, ports: Ports): [Server, Server[]] {
   const { kubeconfigOf, serviceAccountKey, tokens } = layout(home);
   const { certificate, key, directory } = serving(home);
-  const endpoint = `https://127.0.0.1:${ports["kube-apiserver"]}`;
+  const endpoint = apiEndpoint(ports);
   const api = <T>(method: string, path: string, body?: object) => call<T>({ home, endpoint, method, path, body });
   // They answer /healthz by the apiserver's own certificate: it names 127.0.0.1, and making more takes RSA time.
   const health = (name: "kube-controller-manager" | "kube-scheduler") => ({
@@ -215,27 +219,46 @@ function writeKubeconfigs(home: string, server: string): void {
   }
 }
 
-/** One request as the administrator; a body is applied server-side. */
-async function call<T>(options: {
+/** What the API server refused. */
+export class ApiError extends Error {
+  readonly status: number;
+
+  constructor(message: string, status: number) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** What a request as the administrator needs; read anew each time, for both files may be made anew. */
+export function adminAccess(home: string): { ca: string; headers: { authorization: string } } {
+  const ca = read(serving(home).certificate);
+  if (ca === undefined) throw new Error("the apiserver has not made its certificate yet");
+  return { ca, headers: { authorization: `Bearer ${tokenOf(home, "admin")}` } };
+}
+
+/**
+ * One request as the administrator.
+ * @param contentType of the body @default JSON; what is patched is applied server-side
+ * @throws ApiError for an answer that is none of success
+ */
+export async function call<T>(options: {
   home: string;
   endpoint: string;
   method: string;
   path: string;
-  body?: object;
+  body?: object | undefined;
+  contentType?: string | undefined;
 }): Promise<T> {
   const { home, endpoint, method, path, body } = options;
+  const { contentType = method === "PATCH" ? "application/apply-patch+yaml" : "application/json" } = options;
   const url = `${endpoint}${path}`;
-  const ca = read(serving(home).certificate);
-  if (ca === undefined) throw new Error(`${endpoint}: the apiserver has not made its certificate yet`);
-  const headers = {
-    authorization: `Bearer ${tokenOf(home, "admin")}`,
-    ...(body && { "content-type": "application/apply-patch+yaml" }),
-  };
-  const answer = await send(url, { method, ca, headers, body, within: deadline }).catch((error: Error) => {
+  const { ca, headers } = adminAccess(home);
+  const asked = { method, ca, headers: { ...headers, ...(body && { "content-type": contentType }) }, body };
+  const answer = await send(url, { ...asked, within: deadline }).catch((error: Error) => {
     throw new Error(`${method} ${url}: ${error.message}`);
   });
   if (answer.status < 300) return answer.body as T;
   const said =
     typeof answer.body === "string" ? answer.body.slice(0, 200) : (answer.body as { message: string }).message;
-  throw new Error(`${method} ${url}: ${answer.status} ${said}`);
+  throw new ApiError(`${method} ${url}: ${answer.status} ${said}`, answer.status);
 }

@@ -13,6 +13,8 @@ export function layout(home: string) {
     /** The snapshot of everything outside from before the first `up`. */
     outside: join(home, "outside.json"),
     receipts: join(home, "receipts"),
+    /** The output of process pods, a directory each. */
+    podLogs: join(home, "logs", "pods"),
     log: (server: string) => join(home, "logs", `${server}.log`),
     data,
     dataOf: (server: string) => join(data, server),

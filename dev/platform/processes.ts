@@ -3,7 +3,7 @@
  * home in its environment, so there is no pid file that a kill could leave behind, outdate or make point at a stranger.
  * (kube-apiserver is published for Linux alone, so relying on /proc costs no platform.)
  */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
 import { read } from "./files.ts";
@@ -33,6 +33,19 @@ export function findProcess(home: string, name: string): number | undefined {
     .find((pid) => isProcess(pid, home, name));
 }
 
+/** The processes of this home whose names begin so; children have their parent's name, and no group of their own. */
+export function findProcesses(home: string, prefix: string): { pid: number; name: string; leader: boolean }[] {
+  const end = `@${home}`;
+  return readdirSync("/proc")
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number)
+    .flatMap((pid) => {
+      const marked = strings(pid, "environ").find((entry) => entry.startsWith(`${variable}=${prefix}`));
+      if (!marked?.endsWith(end)) return [];
+      return [{ pid, name: marked.slice(variable.length + 1, -end.length), leader: statOf(pid)[2] === String(pid) }];
+    });
+}
+
 const isProcess = (pid: number, home: string, name: string) =>
   strings(pid, "environ").includes(`${variable}=${mark(home, name)}`);
 
@@ -50,23 +63,43 @@ export async function startProcess(options: {
   log: string;
 }): Promise<number> {
   const { home, name, binary, args, log } = options;
+  // The environment is the platform's own: a user's ETCD_*, KUBECONFIG or proxy settings must not reach a server.
+  const env = { PATH: process.env.PATH, HOME: home };
+  const child = await spawnMarked({ home, name, command: [binary, ...args], cwd: home, env, log });
+  child.unref();
+  return child.pid as number;
+}
+
+/**
+ * Starts a process that carries its name and home, and leads a group of its own.
+ * @param options.env all of its environment beside that mark
+ * @param options.log takes its output; that of the run before it goes to `<log>.previous`
+ */
+export async function spawnMarked(options: {
+  home: string;
+  name: string;
+  command: string[];
+  cwd: string;
+  env: Record<string, string | undefined>;
+  log: string;
+}): Promise<ChildProcess> {
+  const { home, name, command, cwd, env, log } = options;
+  const [binary = "", ...args] = command;
   mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
   if (existsSync(log)) renameSync(log, `${log}.previous`);
   const output = openSync(log, "a", 0o600);
   try {
-    // The environment is the platform's own: a user's ETCD_*, KUBECONFIG or proxy settings must not reach a server.
     const child = spawn(binary, args, {
-      cwd: home,
+      cwd,
       detached: true,
       stdio: ["ignore", output, output],
-      env: { PATH: process.env.PATH, HOME: home, [variable]: mark(home, name) },
+      env: { ...env, [variable]: mark(home, name) },
     });
     await new Promise<void>((resolve, reject) => {
       child.once("spawn", resolve);
       child.once("error", (error) => reject(new Error(`${name}: cannot start ${binary}: ${error.message}`)));
     });
-    child.unref();
-    return child.pid as number;
+    return child;
   } finally {
     closeSync(output);
   }
@@ -94,7 +127,8 @@ const exited = (pid: number, name: string) =>
     },
   }).catch(() => false);
 
-function send(pid: number, signal: NodeJS.Signals): void {
+/** @param pid a process', or a group's as a negative number; one that is gone is fine */
+export function send(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch (error) {
@@ -103,12 +137,17 @@ function send(pid: number, signal: NodeJS.Signals): void {
 }
 
 /** A process loses its environment before its sockets; only a zombie, or nothing, has let go of everything. */
-function isAlive(pid: number): boolean {
+export function isAlive(pid: number): boolean {
+  const [state] = statOf(pid);
+  return state !== undefined && state !== "Z" && state !== "X";
+}
+
+/** State, parent, group, … as the kernel has them; empty for a process that is gone. */
+function statOf(pid: number): string[] {
   try {
-    const state = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.[0];
-    return state !== "Z" && state !== "X";
+    return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? [];
   } catch {
-    return false;
+    return [];
   }
 }
 

@@ -24,7 +24,7 @@ export interface ToolOptions extends Options {
 /** A server of the platform: how it is started, and when it is ready. */
 export interface Server {
   name: string;
-  /** The tool that runs it. */
+  /** The tool that runs it; `node` is the Node.js at work. */
   tool: string;
   args: string[];
   /** The ports that it listens on. */
@@ -33,6 +33,8 @@ export interface Server {
   endpoint?: string;
   /** What must be there before it starts; called only while it does not run. */
   prepare?: () => Promise<void>;
+  /** What of it is left to end once it does not run. */
+  stopped?: () => Promise<void>;
   /** Brings it to where its users can rely on it; idempotent; throws for as long as it is not ready. */
   ready: () => Promise<void>;
 }
@@ -45,7 +47,7 @@ export async function bring(server: Server, ports: Ports, options: ToolOptions):
   const { home, tools, progress = () => {} } = options;
   const { name, args } = server;
   const log = layout(home).log(name);
-  const binary = tools[server.tool];
+  const binary = server.tool === "node" ? process.execPath : tools[server.tool];
   if (!binary) throw new Error(`${name}: no binary given for the tool ${server.tool}`);
   const ready = (pid: number) =>
     until({

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { accessSpec } from "../../components/plan/access.ts";
 import { InvalidSpec, parse } from "../../components/plan/problem.ts";
+import { environmentSpec } from "../../components/plan/spec.ts";
 import { issue, makeAuthority } from "../../dev/platform/certificates.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "ringfence-pem-"));
@@ -83,4 +84,19 @@ describe("TLS in a platform's access", () => {
       );
     });
   }
+});
+
+describe("the certificate that a pipeline's etcd proxies show", () => {
+  const declared = (certificate: object) => ({
+    pipelines: { chat: { vertices: { web: { image: "web:1" } }, isolation: "proxy", proxy: { certificate } } },
+  });
+
+  it("is a certificate and its key", () => {
+    assert.deepEqual(parse(environmentSpec, declared(one), "").pipelines.chat?.proxy?.certificate, one);
+    for (const wrong of [{ cert: one.cert }, { cert: one.cert, key: other.key }])
+      assert.throws(
+        () => parse(environmentSpec, declared(wrong), "ringfence:"),
+        /^InvalidSpec: ringfence:pipelines\.chat\.proxy\.certificate\.key: found /,
+      );
+  });
 });

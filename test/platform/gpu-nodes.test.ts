@@ -13,7 +13,8 @@ import {
 } from "@kubernetes/client-node";
 import * as pulumi from "@pulumi/pulumi";
 import { GpuPool, type GpuPoolArgs } from "../../components/gpu-pool.ts";
-import { gpuProblems, gpusOf, poolSpec } from "../../components/plan/gpu.ts";
+import { poolSpec } from "../../components/plan/gpu.ts";
+import { gpuProblems, gpusOf, surgesOf } from "../../components/plan/gpu-room.ts";
 import { parse } from "../../components/plan/problem.ts";
 import { limitNamespace } from "../../components/quota.ts";
 import { simulatedNodes } from "../../dev/platform/nodes.ts";
@@ -295,7 +296,8 @@ describe("GPU nodes", () => {
     it("that a plan refuses, a rolling update never starts", async () => {
       const gpus = { "nvidia.com/gpu": 6 };
       const quota = { gpus, defaultRequests: { cpu: "100m", memory: "128Mi" } };
-      assert.equal(gpuProblems(vertices, specs, quota).length, 1);
+      const surging = { pool: planned({ product, rollout: "surge" }) };
+      assert.equal(gpuProblems(vertices, surging, quota).length, 1);
       await limit(gpus);
       await deployed("decode", { product }, vertices.decode);
       await settled("decode", 3, 0);
@@ -309,6 +311,16 @@ describe("GPU nodes", () => {
           assert.match(failure?.message ?? "", /exceeded quota: gpus/);
         },
       });
+    });
+
+    it("that holds no pod more, rolling updates get through without one", async () => {
+      const gpus = { "nvidia.com/gpu": 6 };
+      assert.deepEqual(surgesOf(vertices, specs, { gpus }), { decode: 0 });
+      await limit(gpus);
+      await deployed("decode", { product, rollout: "replace" }, vertices.decode);
+      await settled("decode", 3, 0);
+      await roll("decode");
+      await until({ what: "the update to be through", within: 30, attempt: rolled });
     });
 
     it("containers that say nothing request a little, and no GPU", async () => {

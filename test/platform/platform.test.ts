@@ -8,7 +8,7 @@ import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import * as platform from "../../dev/platform/index.ts";
 import { keptPorts } from "../../dev/platform/ports.ts";
-import { findProcess } from "../../dev/platform/processes.ts";
+import { findProcess, findProcesses } from "../../dev/platform/processes.ts";
 import { until } from "../../dev/platform/wait.ts";
 
 const run = promisify(execFile);
@@ -21,6 +21,7 @@ const names = [
   "kube-controller-manager",
   "kube-scheduler",
   "kwok",
+  "process-pods",
 ];
 
 /** `npm test` puts the tools on PATH. */
@@ -220,6 +221,18 @@ describe("the embedded platform", () => {
 
   it("stops every process, and starts afresh on the same ports after a reset", async () => {
     const ports = keptPorts(home);
+    await kubectl(
+      "run",
+      "process",
+      "--image=ringfence.dev/test:1",
+      "--command",
+      "--",
+      "node",
+      "-e",
+      "setInterval(Date)",
+    );
+    await kubectl("wait", "--for=condition=Ready", "pod/process", "--timeout=20s");
+    assert.notDeepEqual(findProcesses(home, "pod:"), []);
 
     await platform.down({ home });
     assert.deepEqual(processesOf(home), []);

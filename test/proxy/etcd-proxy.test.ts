@@ -1,8 +1,13 @@
 // Tenants behind etcd's own proxy, as `isolation: "proxy"` declares it: real binary, real authentication, tokens that live
 // two seconds, and an etcd that forgets them when it restarts.
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Etcd3, Lease, Watcher } from "etcd3";
+import { issue, makeAuthority } from "../../dev/platform/certificates.ts";
+import { freePort } from "../../dev/platform/ports.ts";
 import { OwnEtcd } from "../stores/servers.ts";
 import { Frontend, Worker } from "../tenancy/dynamo.ts";
 import { closeClients, connect, Discovery, eventually, newTenant, ProxyPod, ROOT, type TenantOfEtcd } from "./scene.ts";
@@ -56,8 +61,8 @@ describe("tenants behind etcd proxies", () => {
     await etcd.guard(ROOT.password);
     admin = connect(etcd.endpoint, ROOT);
     tenants = [await newTenant(admin, "a"), await newTenant(admin, "b")];
-    pods = [await ProxyPod.start(etcd, tenants[0]), await ProxyPod.start(etcd, tenants[1])];
-    naked = await ProxyPod.start(etcd, tenants[0], false);
+    pods = [await ProxyPod.start(etcd.endpoint, tenants[0]), await ProxyPod.start(etcd.endpoint, tenants[1])];
+    naked = await ProxyPod.start(etcd.endpoint, tenants[0], { fronted: false });
     roots = [connect(pods[0].endpoint, tenants[0]), connect(pods[1].endpoint, tenants[1])];
   });
   after(async () => {
@@ -253,5 +258,53 @@ describe("tenants behind etcd proxies", () => {
     await fresh.put(`${tenants[0].prefix}later`).value("");
     await eventually("both hear of the next", () => watched.keys.has("later") && next.keys.has("later"));
     for (const each of [watched, silent, next]) each.close();
+  });
+});
+
+describe("a tenant behind an etcd proxy whose etcd asks for certificates", () => {
+  const directory = mkdtempSync(join(tmpdir(), "ringfence-proxy-tls-"));
+  let etcd: OwnEtcd;
+  let pod: ProxyPod;
+  let tenant: TenantOfEtcd;
+
+  before(async () => {
+    const { cert: ca } = makeAuthority(directory);
+    const server = issue(directory, "server", "/CN=server");
+    const guarded = `https://127.0.0.1:${await freePort()}`;
+    etcd = await OwnEtcd.start(
+      `--listen-client-urls=${guarded}`,
+      `--cert-file=${server.cert}`,
+      `--key-file=${server.key}`,
+      `--trusted-ca-file=${ca}`,
+      "--client-cert-auth",
+    );
+    await etcd.guard(ROOT.password);
+    tenant = await newTenant(connect(etcd.endpoint, ROOT), "secured");
+    // No CN, which would be a user's name to etcd.
+    const tls = { ca, ...issue(directory, "client", "/O=tenant") };
+    pod = await ProxyPod.start(guarded, tenant, { tls });
+  });
+  after(async () => {
+    closeClients();
+    await pod?.stop();
+    await etcd?.remove();
+    rmSync(directory, { recursive: true });
+  });
+
+  it("logs in by password through it, writes, leases and watches as without TLS", async () => {
+    const root = connect(pod.endpoint, tenant);
+    const discovery = await Discovery.open(pod.endpoint, tenant);
+    const worker = await Worker.start(root, SERVED);
+    await eventually("the watch hears", () => worker.keys.every(({ key }) => discovery.keys.has(key)));
+    await worker.stop();
+    await root.delete().all().exec();
+    await eventually("the watch hears of the end", () => worker.keys.every(({ key }) => !discovery.keys.has(key)));
+    discovery.close();
+    await assert.rejects(
+      connect(pod.endpoint, { ...tenant, password: "another" })
+        .get("key")
+        .string(),
+    );
+    assert.equal(pod.restarts, 0);
   });
 });

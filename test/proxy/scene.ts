@@ -7,11 +7,11 @@ import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Etcd3, Range } from "etcd3";
+import { Platform } from "../../components/index.ts";
 import { until } from "../../components/stores/errors.ts";
 import { freePort } from "../../dev/platform/ports.ts";
 import { type Fields, run } from "../components/engine.ts";
 import { chat } from "../components/scene.ts";
-import type { OwnEtcd } from "../stores/servers.ts";
 
 const DEADLINE_MS = 20_000;
 
@@ -113,17 +113,39 @@ export class Discovery {
   }
 }
 
-/** The containers of the proxy's pod, as the component renders them. */
-async function containers(): Promise<{ proxy: string[]; script: string; key: string }> {
-  const all = await run(() => chat({ isolation: "proxy" }));
+/** The containers of the proxy's pod, as the component renders them: words of the proxy, variables of its front. */
+interface Declared {
+  proxy: string[];
+  script: string;
+  env: Record<string, string>;
+}
+
+async function containers(tls: boolean): Promise<Declared> {
+  // What they are is of no matter: the pod names files.
+  const certificate = { cert: "certificate", key: "key" };
+  const platform = () =>
+    new Platform("platform", {
+      etcd: {
+        endpoints: ["https://admin-etcd:2379"],
+        clusterEndpoints: ["https://etcd:2379"],
+        tls: { ca: "authority" },
+      },
+      nats: { servers: ["nats://admin-nats:4222"], clusterServers: ["nats://nats:4222"] },
+    });
+  const over = () => (tls ? { platform: platform(), proxy: { certificate } } : {});
+  const all = await run(() => chat({ isolation: "proxy", ...over() }));
   const pod = all.get("Deployment chat-etcd-proxy")?.inputs.spec.template.spec as Fields;
   const [proxy, front] = pod.containers;
   const script = all.get("ConfigMap chat-etcd-proxy-front")?.inputs.data["front.cjs"];
-  return {
-    proxy: [...proxy.command, ...proxy.args],
-    script,
-    key: front.env.find(({ name }: Fields) => name === "KEY").value,
-  };
+  const env = Object.fromEntries(front.env.map(({ name, value }: Fields) => [name, value ?? ""]));
+  return { proxy: [...proxy.command, ...proxy.args], script, env };
+}
+
+/** Files of a client's certificate, when etcd asks for one. */
+export interface ProxyTls {
+  ca: string;
+  cert: string;
+  key: string;
 }
 
 interface PodPorts {
@@ -140,9 +162,10 @@ export class ProxyPod {
   restarts = 0;
   /** Looks of the front at its proxy that failed. */
   complaints = 0;
-  readonly #etcd: OwnEtcd;
+  readonly #etcd: string;
+  readonly #tls: ProxyTls | undefined;
   readonly #tenant: TenantOfEtcd;
-  readonly #declared: Awaited<ReturnType<typeof containers>>;
+  readonly #declared: Declared;
   readonly #ports: PodPorts;
   readonly #directory = mkdtempSync(join(tmpdir(), "ringfence-proxy-"));
   readonly #kubelet = new AbortController();
@@ -151,23 +174,32 @@ export class ProxyPod {
   #front: ChildProcess | undefined;
 
   private constructor(
-    etcd: OwnEtcd,
+    etcd: string,
     tenant: TenantOfEtcd,
     ports: PodPorts,
-    declared: Awaited<ReturnType<typeof containers>>,
+    declared: Declared,
+    tls: ProxyTls | undefined,
   ) {
     this.#etcd = etcd;
+    this.#tls = tls;
     this.#tenant = tenant;
     this.#ports = ports;
     this.#declared = declared;
     this.endpoint = `http://127.0.0.1:${ports.client}`;
   }
 
-  /** @param fronted as the component declares it; without, it is what etcd's proxy does by itself */
-  static async start(etcd: OwnEtcd, tenant: TenantOfEtcd, fronted = true): Promise<ProxyPod> {
+  /**
+   * @param etcd its endpoint
+   * @param options.fronted as the component declares it; without, it is what etcd's proxy does by itself
+   */
+  static async start(
+    etcd: string,
+    tenant: TenantOfEtcd,
+    { fronted = true, tls }: { fronted?: boolean; tls?: ProxyTls } = {},
+  ): Promise<ProxyPod> {
     const [proxy, health] = [await freePort(), await freePort()];
     const client = fronted ? await freePort() : proxy;
-    const pod = new ProxyPod(etcd, tenant, { client, proxy, health }, await containers());
+    const pod = new ProxyPod(etcd, tenant, { client, proxy, health }, await containers(tls !== undefined), tls);
     await pod.startProxy();
     if (fronted) await pod.#startFront();
     return pod;
@@ -176,10 +208,11 @@ export class ProxyPod {
   async startProxy(): Promise<void> {
     const { proxy } = this.#ports;
     const replace: Record<string, string> = {
-      "--endpoints": this.#etcd.endpoint,
+      "--endpoints": this.#etcd,
       "--namespace": this.#tenant.prefix,
       "--listen-addr": `127.0.0.1:${proxy}`,
       "--advertise-client-url": this.endpoint,
+      ...(this.#tls && { "--cacert": this.#tls.ca, "--cert": this.#tls.cert, "--key": this.#tls.key }),
     };
     const [command = "", ...args] = this.#declared.proxy.map((arg) => {
       const [flag = ""] = arg.split("=", 1);
@@ -200,6 +233,12 @@ export class ProxyPod {
 
   async #startFront(): Promise<void> {
     const { client, proxy, health } = this.#ports;
+    const tls = this.#tls && { ETCD_CA: this.#tls.ca, ETCD_CERT: this.#tls.cert, ETCD_KEY: this.#tls.key };
+    const { env } = this.#declared;
+    assert.deepEqual(
+      Object.keys(tls ?? {}).filter((name) => !env[name]),
+      [],
+    );
     const file = join(this.#directory, "front.cjs");
     writeFileSync(file, this.#declared.script);
     this.#front = spawn(process.execPath, [file], {
@@ -207,10 +246,11 @@ export class ProxyPod {
       env: {
         PORT: String(client),
         PROXY: `http://127.0.0.1:${proxy}`,
-        ETCD_ENDPOINTS: this.#etcd.endpoint,
+        ETCD_ENDPOINTS: this.#etcd,
         ETCD_AUTH_USERNAME: this.#tenant.username,
         ETCD_AUTH_PASSWORD: this.#tenant.password,
-        KEY: this.#declared.key,
+        ...tls,
+        KEY: env.KEY,
         HEALTH_PORT: String(health),
         // Everything in this room is quick: etcd's tokens live two seconds here, and not five minutes.
         INTERVAL_MS: "300",

@@ -11,6 +11,7 @@ import { until } from "../../components/stores/errors.ts";
 import { freePort } from "../../dev/platform/ports.ts";
 
 const START_DEADLINE_MS = 20_000;
+const LISTEN = "--listen-client-urls=";
 
 /** An address that takes connections and never says a word. */
 export class BlackHole {
@@ -52,6 +53,7 @@ export class OwnEtcd {
     this.#flags = flags;
   }
 
+  /** @param flags of etcd; client URLs among them are listened at beside `endpoint` */
   static async start(...flags: string[]): Promise<OwnEtcd> {
     const etcd = new OwnEtcd(await freePort(), await freePort(), flags);
     await etcd.start();
@@ -60,9 +62,11 @@ export class OwnEtcd {
 
   async start(): Promise<void> {
     const peers = `http://127.0.0.1:${this.#peer}`;
+    const further = this.#flags.filter((flag) => flag.startsWith(LISTEN));
+    const others = this.#flags.filter((flag) => !further.includes(flag));
     const args = [
       `--data-dir=${this.#directory}`,
-      `--listen-client-urls=${this.endpoint}`,
+      `${LISTEN}${[this.endpoint, ...further.map((flag) => flag.slice(LISTEN.length))].join()}`,
       `--advertise-client-urls=${this.endpoint}`,
       `--listen-peer-urls=${peers}`,
       `--initial-advertise-peer-urls=${peers}`,
@@ -70,7 +74,7 @@ export class OwnEtcd {
       "--bcrypt-cost=4",
       "--unsafe-no-fsync",
       "--log-level=error",
-      ...this.#flags,
+      ...others,
     ];
     this.#process = spawn("etcd", args, { stdio: "ignore" });
     this.#process.once("error", (error) => assert.fail(`etcd is not on PATH; run the suite by npm test (${error})`));
