@@ -1,6 +1,7 @@
 /** From a spec to the complete desired state of a pipeline: a pure function, nothing of it is read from live objects. */
-import { createHash } from "node:crypto";
-import { gpusOf } from "./gpu.ts";
+import { type Availability, dynamoEnv, restartOf } from "./availability.ts";
+import { digestOf } from "./digest.ts";
+import { gpusOf, surgesOf } from "./gpu-room.ts";
 import { logicalName } from "./names.ts";
 import type { NetworkOpening } from "./openings.ts";
 import { componentEnv, type Planes, planePorts } from "./planes.ts";
@@ -13,19 +14,39 @@ import {
   type PipelineInput,
   type PipelineSpec,
   pipelineSpec,
+  scaled,
   type VertexSpec,
 } from "./spec.ts";
+import { replicasOf, type TopologyPlan, topologyOf } from "./topology.ts";
 
 /** One vertex as it shall be. */
 export interface VertexPlan extends Omit<VertexSpec, "pool" | "component" | "secretEnv" | "open"> {
   name: string;
-  /** Pods that shall exist: the spec's replicas while the pipeline runs, none while it is paused. */
+  /** Pods that shall exist: the spec's replicas within its scale while the pipeline runs, none while it is paused. */
   replicas: number;
+  /** The pipeline's: a vertex has none of its own. */
+  lifecycle: Lifecycle;
   /** The pool's name; undefined for a vertex without GPUs. */
   pool: string | undefined;
+  /** Pods that a rolling update may have beyond the replicas; with none it ends a pod before it starts the next. */
+  surge: number;
+  /** The vertex' own before the pipeline's before the defaults. */
+  availability: Availability;
+  preStopSleepSeconds: number;
+  terminationGracePeriodSeconds: number;
   /** Names of the variables whose values are in a Secret. */
   secretEnv: string[];
 }
+
+/** The phase that a pipeline shall be in, and how long it may drain on the way there. */
+export interface Lifecycle {
+  desiredPhase: Phase;
+  pauseGracePeriodSeconds: number;
+  deletionGracePeriodSeconds: number;
+}
+
+/** How long a pipeline may drain that does not say it: NumaFlow's default. */
+const GRACE_SECONDS = 30;
 
 /** The complete desired state of a pipeline. */
 export interface Plan {
@@ -34,6 +55,10 @@ export interface Plan {
   logicalName: string;
   phase: Phase;
   vertices: Record<string, VertexPlan>;
+  /** Only in the plan of a pipeline with edges. */
+  topology?: TopologyPlan;
+  /** Only in the plan of a pipeline with edges, for no other drains. */
+  lifecycle?: Lifecycle;
   planes: Planes;
   /** How the tenant's part of etcd is kept apart; undefined when nobody of it reaches etcd. */
   isolation: Isolation | undefined;
@@ -59,19 +84,34 @@ export interface Plan {
  */
 export function compile(spec: PipelineInput, root = ""): Plan {
   const parsed = parse(pipelineSpec, spec, root);
-  const { name, realm, lifecycle, jetStream, vertices, planes, pools, quota } = parsed;
+  const { name, realm, jetStream, vertices, planes, pools, quota, availability: shared } = parsed;
   const namespace = parsed.dynamoNamespace ?? name;
-  const phase = lifecycle.desiredPhase;
+  const phase = parsed.lifecycle.desiredPhase;
+  const lifecycle = lifecycleOf(parsed.lifecycle);
+  const topology = topologyOf(parsed);
+  const running = scaled(vertices);
+  const surges = surgesOf(running, pools, quota);
   const planned = mapValues(
     vertices,
-    ({ pool, component, open: _, ...rest }, vertex): VertexPlan => ({
-      ...rest,
-      env: { ...(component !== undefined && componentEnv(component, namespace, planes)), ...rest.env },
-      secretEnv: Object.keys(rest.secretEnv).sort(),
-      name: vertex,
-      pool,
-      replicas: phase === "Paused" ? 0 : rest.replicas,
-    }),
+    ({ pool, component, open: _, ...rest }, vertex): Omit<VertexPlan, "lifecycle"> => {
+      const { availability, preStopSleepSeconds, leastGraceSeconds } = restartOf({ component, ...rest }, shared);
+      const settings = component !== undefined && {
+        ...componentEnv(component, namespace, planes),
+        ...dynamoEnv(component, planes, availability),
+      };
+      return {
+        ...rest,
+        env: { ...settings, ...rest.env },
+        secretEnv: Object.keys(rest.secretEnv).sort(),
+        name: vertex,
+        pool,
+        replicas: replicasOf(rest, phase),
+        surge: surges[vertex] ?? 1,
+        availability,
+        preStopSleepSeconds,
+        terminationGracePeriodSeconds: rest.terminationGracePeriodSeconds ?? leastGraceSeconds,
+      };
+    },
   );
   const plan = {
     name,
@@ -84,11 +124,27 @@ export function compile(spec: PipelineInput, root = ""): Plan {
     openings: openingsOf(vertices, planes),
     endpoint: parsed.endpoint ?? endpointOf(vertices),
     jetStream,
-    quota: { ...quota, gpus: { ...gpusOf(vertices, pools), ...quota.gpus } },
+    quota: { ...quota, gpus: { ...gpusOf(running, pools), ...quota.gpus } },
     gpus: Object.values(planned).reduce((sum, vertex) => sum + vertex.replicas * vertex.gpus, 0),
+    ...(topology && { topology, lifecycle }),
   };
-  return { ...plan, digest: digestOf(plan) };
+  return {
+    ...plan,
+    vertices: mapValues(planned, (vertex) => ({ ...vertex, lifecycle })),
+    // The vertices' lifecycle is a copy, and the topology has a digest.
+    digest: digestOf({ ...plan, ...(topology && { topology: topology.digest }) }),
+  };
 }
+
+/** With what NumaFlow fills in. */
+export const lifecycleOf = ({
+  desiredPhase = "Running",
+  pauseGracePeriodSeconds = GRACE_SECONDS,
+  deletionGracePeriodSeconds = GRACE_SECONDS,
+}: PlainLifecycle = {}): Lifecycle => ({ desiredPhase, pauseGracePeriodSeconds, deletionGracePeriodSeconds });
+
+/** As written. */
+export type PlainLifecycle = { [field in keyof Lifecycle]?: Lifecycle[field] | undefined };
 
 /** What of a vertex decides how its tenant is closed and opened; all of it is known before anything is made. */
 type Reachable = Pick<VertexSpec, "component" | "ports"> & { open?: Partial<VertexSpec["open"]> | undefined };
@@ -132,18 +188,4 @@ export function endpointOf(vertices: Record<string, Pick<Reachable, "ports">>): 
     .sort()
     .find((vertex) => Object.hasOwn(vertices[vertex]?.ports ?? {}, "http"));
   return served === undefined ? undefined : { vertex: served, port: "http", path: "/" };
-}
-
-/** A digest of any JSON value that does not depend on the order of its keys. */
-export function digestOf(value: unknown): string {
-  return createHash("sha256").update(canonical(value)).digest("hex").slice(0, 16);
-}
-
-/** JSON with sorted keys. */
-export function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, inner: unknown) =>
-    inner !== null && typeof inner === "object" && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
-      : inner,
-  );
 }

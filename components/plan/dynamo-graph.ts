@@ -1,6 +1,7 @@
 /** What a person writes of a ready Dynamo graph, in a stack's config or as a graph's arguments. */
 import { z } from "zod";
-import { amountsSpec, bytes, count, environmentName, seconds, whole } from "./numbers.ts";
+import { availabilitySpec } from "./availability.ts";
+import { amountsSpec, bytes, count, environmentName, whole } from "./numbers.ts";
 import { FRONTEND } from "./planes.ts";
 
 const filled = (what: string) => z.string(what).min(1, what);
@@ -12,6 +13,7 @@ const partShape = {
   env: z.record(environmentName, z.string()).default({}),
   resources: z.strictObject({ requests: amountsSpec.optional(), limits: amountsSpec.optional() }).optional(),
   sharedMemoryBytes: bytes.optional(),
+  availability: availabilitySpec.optional(),
 };
 
 const workerSpec = z.strictObject({
@@ -32,7 +34,6 @@ const engineSpec = z.strictObject({
 const graphShape = {
   engine: engineSpec,
   frontend: z.strictObject(partShape).prefault({}),
-  shutdownGraceSeconds: seconds.optional(),
   startupSeconds: whole("expected a whole number of seconds, 10 or more", 10).optional(),
   huggingFaceToken: filled("expected a token").optional(),
 };

@@ -111,10 +111,13 @@ export function namespaceOfKey(key: string): { namespace: string } | "global" | 
 
 /**
  * The namespace that the value of a global key names; undefined when it names none, several, or one that no namespace
- * can be. The forms are those of Dynamo's model entries, instances and router metadata; any other form names nobody.
+ * can be. The forms are those of Dynamo's model entries, instances and router metadata; any other form names nobody, and
+ * so does what Ringfence wrote: the registry accounts for that (models.ts).
  */
 export function namespaceOfValue(value: string): string | undefined {
-  const [namespace, ...others] = new Set(namespacesIn(parsed(value)));
+  const entry = parsed(value);
+  if (aliasModel(value) !== undefined) return undefined;
+  const [namespace, ...others] = new Set(namespacesIn(entry));
   if (namespace === undefined || others.length > 0) return undefined;
   return dynamoNamespaceProblem(namespace) === undefined ? namespace : undefined;
 }
@@ -139,6 +142,12 @@ function namespacesIn(value: unknown): string[] {
   const parts = [value, endpoint, component].map((part) => fieldsOf(part).namespace);
   const ofEndpoint = typeof endpoint === "string" ? namespaceOfEndpoint(endpoint) : [];
   return [...parts.filter((part) => typeof part === "string"), ...ofEndpoint];
+}
+
+/** The model that a key for old frontends is about, when Ringfence wrote it; undefined for anybody else's (models.ts). */
+export function aliasModel(value: string): string | undefined {
+  const { ringfence, name } = fieldsOf(parsed(value));
+  return ringfence !== undefined && typeof name === "string" ? name : undefined;
 }
 
 const fieldsOf = (value: unknown): Record<string, unknown> =>

@@ -87,7 +87,8 @@ const at = (value: unknown, path: readonly PropertyKey[]): unknown =>
   path.reduce<unknown>((inner, key) => (inner as Record<PropertyKey, unknown> | null | undefined)?.[key], value);
 
 /** Where a value may be a secret, or hold one as arguments and addresses do: the path names it, the value stays out. */
-const SECRET = /^(env|secretEnv|args|command|tls)$|(password|seed|creds|key|token|kubeconfig|endpoints|servers)$/i;
+const SECRET =
+  /^(env|secretEnv|credentials|args|command|tls)$|(password|seed|creds|key|token|kubeconfig|endpoints|servers)$/i;
 
 function shown(value: unknown, path: readonly PropertyKey[]): string {
   if (value === undefined) return "nothing";

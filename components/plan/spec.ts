@@ -1,11 +1,20 @@
 /** What a person writes of a pipeline, as zod schemas: the one place that says what is allowed. */
 import { z } from "zod";
+import { adaptersSpec } from "./adapter.ts";
+import { availabilitySpec, graceProblem, restartOf, saidByAvailability } from "./availability.ts";
 import { dynamoGraphSpec, workloadsOf } from "./dynamo-graph.ts";
-import { gpuProblems, poolSpec, quotaSpec, sharedPoolProblems } from "./gpu.ts";
+import { poolSpec, quotaSpec } from "./gpu.ts";
+import { gpuProblems, sharedPoolProblems } from "./gpu-room.ts";
+import { modelsSpec } from "./models.ts";
 import { labelProblem, logicalName, logicalNameProblem, MAX_SEGMENT, vertexNameProblem } from "./names.ts";
-import { bytes, count, named, whole } from "./numbers.ts";
+import { bytes, count, named, seconds, whole } from "./numbers.ts";
 import { observabilitySpec } from "./observability/spec.ts";
 import { namespacePairProblem, ownNamespaceProblem, planesSpec } from "./planes.ts";
+import { mapValues } from "./records.ts";
+import { certificateSpec } from "./tls.ts";
+import { FLOW_VARIABLE, replicasOf, type Scaled } from "./topology.ts";
+import { topologyProblems } from "./topology-problems.ts";
+import { topologyShape } from "./topology-spec.ts";
 import { vertexSpec } from "./vertex.ts";
 
 export type { VertexSpec } from "./vertex.ts";
@@ -18,6 +27,8 @@ export const realmName = named((realm) => logicalNameProblem(logicalName(realm, 
 
 export const lifecycleSpec = z.strictObject({
   desiredPhase: z.enum(["Running", "Paused"], "expected 'Running' or 'Paused'").default("Running"),
+  pauseGracePeriodSeconds: seconds.optional(),
+  deletionGracePeriodSeconds: seconds.optional(),
 });
 
 /** How much of JetStream the tenant's account may take: the servers reserve it, whether it is used or not. */
@@ -55,6 +66,7 @@ const ROTATION = "expected a text, for example '2026-11'";
 const pipelineShape = {
   vertices,
   lifecycle: lifecycleSpec.prefault({}),
+  availability: availabilitySpec.optional(),
   planes: planesSpec,
   isolation: z.enum(["proxy", "rbac"], "expected 'proxy' or 'rbac'").optional(),
   proxy: proxySpec.optional(),
@@ -66,6 +78,7 @@ const pipelineShape = {
   adopt: z.boolean("expected true or false").default(false),
   allowReplace: z.boolean("expected true or false").default(false),
   rotation: z.string(ROTATION).min(1, ROTATION).optional(),
+  ...topologyShape,
 };
 
 const pools = z.record(poolName, poolSpec).default({});
@@ -75,7 +88,7 @@ export const pipelineSpec = z
   .strictObject({ name: pipelineName, realm: realmName, pools, ...pipelineShape })
   .superRefine((pipeline, context) => {
     partsAgree(pipeline, pipeline.name, context, []);
-    for (const problem of gpuProblems(pipeline.vertices, pipeline.pools, pipeline.quota))
+    for (const problem of gpuProblems(scaled(pipeline.vertices), pipeline.pools, pipeline.quota))
       context.addIssue({ ...problem });
   });
 
@@ -85,6 +98,10 @@ const declaredSpec = z.strictObject({
   realm: realmName.optional(),
   vertices: vertices.optional(),
   dynamo: dynamoGraphSpec.optional(),
+  models: modelsSpec.default({}),
+  adapters: adaptersSpec.default({}),
+  // A plan knows nothing of the certificate: its key is a secret.
+  proxy: proxySpec.extend({ certificate: certificateSpec.optional() }).optional(),
 });
 
 /** What `ringfence:realm`, `ringfence:pools`, `ringfence:pipelines` and `ringfence:observability` of a stack hold. */
@@ -111,10 +128,11 @@ export const environmentSpec = z
       }
       // Of a graph's endpoint the pipeline judges, which knows its vertices.
       const known = dynamo
-        ? { ...pipeline, vertices: {}, endpoint: undefined }
+        ? { ...pipeline, vertices: {}, endpoint: undefined, edges: undefined }
         : { ...pipeline, vertices: vertices ?? {} };
       partsAgree(known, name, context, ["pipelines", name]);
-      const workloads: Record<string, Workload> = dynamo ? workloadsOf(dynamo) : (vertices ?? {});
+      if (dynamo && pipeline.edges) issue(["pipelines", name, "edges"], "expected none beside 'dynamo'");
+      const workloads: Record<string, Workload> = dynamo ? workloadsOf(dynamo) : scaled(vertices ?? {});
       for (const [vertex, { pool }] of Object.entries(workloads)) {
         if (pool === undefined || Object.hasOwn(pools, pool)) continue;
         const known = Object.keys(pools).join(", ") || "none";
@@ -123,7 +141,7 @@ export const environmentSpec = z
       for (const { path, message } of gpuProblems(workloads, pools, quota)) {
         issue(path[0] === "vertices" ? written(name, path) : ["pipelines", name, ...path], message);
       }
-      asked[name] = { vertices: workloads, lifecycle };
+      asked[name] = { vertices: workloads, lifecycle, quota };
       if (!dynamo && !hasComponents(vertices ?? {})) continue;
       const namespace = dynamoNamespace ?? name;
       const problem = namespaceAmong(namespaces, namespace, name);
@@ -134,6 +152,10 @@ export const environmentSpec = z
   });
 
 type Workload = Pick<z.output<typeof vertexSpec>, "replicas" | "gpus" | "pool">;
+
+/** With the replicas that each has while its pipeline runs. */
+export const scaled = <V extends Scaled>(vertices: Record<string, V>): Record<string, V> =>
+  mapValues(vertices, (vertex) => ({ ...vertex, replicas: replicasOf(vertex, "Running") }));
 
 /** Whether any vertex is a part of Dynamo. */
 export const hasComponents = (vertices: Record<string, { component?: string | undefined }>): boolean =>
@@ -160,7 +182,18 @@ export function namespaceAmong(
 
 type Pipeline = Pick<
   z.output<typeof pipelineSpec>,
-  "vertices" | "planes" | "isolation" | "proxy" | "endpoint" | "dynamoNamespace"
+  | "vertices"
+  | "planes"
+  | "isolation"
+  | "proxy"
+  | "endpoint"
+  | "dynamoNamespace"
+  | "edges"
+  | "buffers"
+  | "limits"
+  | "lifecycle"
+  | "jetStream"
+  | "availability"
 > & { dynamo?: unknown };
 
 /** What no part of a pipeline can tell alone. */
@@ -169,6 +202,8 @@ function partsAgree(pipeline: Pipeline, name: string, context: z.RefinementCtx, 
   const namespace = given ?? name;
   const issue = (path: PropertyKey[], message: string) =>
     context.addIssue({ code: "custom", path: [...root, ...path], message });
+
+  for (const { path, message } of topologyProblems({ ...pipeline, name })) issue(path, message);
 
   const problem = ownNamespaceProblem(namespace);
   if (problem && given !== undefined) issue(["dynamoNamespace"], `it ${problem}`);
@@ -187,7 +222,10 @@ function partsAgree(pipeline: Pipeline, name: string, context: z.RefinementCtx, 
   }
   const proxied = planes.discovery === "etcd" && (isolation ?? (dynamo ? "proxy" : "rbac")) === "proxy";
   if (pipeline.proxy && !proxied) issue(["proxy"], "expected none, for there is no proxy without isolation 'proxy'");
-  for (const [vertex, { gpus, pool, component, env, secretEnv }] of Object.entries(vertices)) {
+  for (const [vertex, spec] of Object.entries(vertices)) {
+    const { gpus, pool, component, env, secretEnv, terminationGracePeriodSeconds: grace } = spec;
+    const short = graceProblem(grace, restartOf(spec, pipeline.availability));
+    if (short) issue(["vertices", vertex, "terminationGracePeriodSeconds"], short);
     if (gpus > 0 && pool === undefined) {
       issue(["vertices", vertex, "pool"], `expected the name of a pool, for the vertex asks for GPUs (${gpus})`);
     }
@@ -227,6 +265,9 @@ function variableProblem(
 ): string | undefined {
   if (variable === "DYN_NAMESPACE_PREFIX")
     return "expected none: it is a raw prefix, so 'chat' also takes in the workers of 'chat-v2'; DYN_NAMESPACE is exact";
+  if (variable === FLOW_VARIABLE) return "expected none, for the pipeline's 'edges' say it";
+  const said = saidByAvailability(variable, component);
+  if (said) return said;
   const says = COMPONENT_VARIABLES[variable];
   if (component !== undefined && says !== undefined) return `expected none, for the pipeline's '${says}' says it`;
   if (variable === "DYN_NAMESPACE" && value !== namespace)

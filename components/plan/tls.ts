@@ -29,6 +29,23 @@ const privateKey = z
     refusal("expected a private key in PEM, without a passphrase"),
   );
 
+interface Pair {
+  cert?: string | undefined;
+  key?: string | undefined;
+}
+
+function judgePair({ cert, key }: Pair, context: z.RefinementCtx): void {
+  if (cert && key && !new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
+    context.addIssue({
+      code: "custom",
+      path: ["key"],
+      message: "expected the private key of cert; this one is another's",
+    });
+}
+
+/** A certificate to show, and its private key. */
+export const certificateSpec = z.strictObject({ cert: certificates, key: privateKey }).superRefine(judgePair);
+
 export const tlsSpec = z
   .strictObject({
     /** The authorities that signed the servers' certificates; those that Node.js trusts when left out. */
@@ -43,8 +60,7 @@ export const tlsSpec = z
       context.addIssue({ code: "custom", path: [path], message });
     if (cert && !key) problem("key", "expected the private key of cert");
     if (key && !cert) problem("cert", "expected the certificate of key");
-    if (cert && key && !new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
-      problem("key", "expected the private key of cert; this one is another's");
+    judgePair({ cert, key }, context);
   });
 
 /**

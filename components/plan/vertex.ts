@@ -1,7 +1,10 @@
 /** What a person writes of one vertex, and what its parts have to agree on. */
 import { z } from "zod";
+import { adapterLoaderSpec } from "./adapter.ts";
+import { availabilitySpec } from "./availability.ts";
 import { labelProblem, portNameProblem } from "./names.ts";
 import { amountsSpec, bytes, count, environmentName, named, seconds, whole } from "./numbers.ts";
+import { topologyVertexShape } from "./topology-spec.ts";
 
 const portNumber = whole("expected a port from 1 to 65535", 1).max(65535, "expected a port from 1 to 65535");
 const atLeastOne = whole("expected a whole number, 1 or more", 1);
@@ -50,31 +53,28 @@ export const vertexSpec = z
     fsGroup: count.optional(),
     ports: ports.default({}),
     open: openSpec.prefault({}),
+    adapters: adapterLoaderSpec.optional(),
     probes: probesSpec.default({}),
-    preStopSleepSeconds: seconds.default(0),
-    terminationGracePeriodSeconds: count.default(30),
+    availability: availabilitySpec.optional(),
+    preStopSleepSeconds: seconds.optional(),
+    terminationGracePeriodSeconds: count.optional(),
+    ...topologyVertexShape,
   })
   .superRefine((vertex, context) => {
     const issue = (path: PropertyKey[], message: string) => context.addIssue({ code: "custom", path, message });
-    const { ports, probes, open, env, secretEnv, preStopSleepSeconds: sleep } = vertex;
+    const { ports, probes, open, env, secretEnv } = vertex;
     const known = `expected one of its ports (${Object.keys(ports).join(", ") || "none"})`;
     const judge = (path: PropertyKey[], port: string) => {
       if (!Object.hasOwn(ports, port)) issue(path, known);
     };
     for (const [probe, settings] of Object.entries(probes))
       if (settings) judge(["probes", probe, "port"], settings.port);
+    if (vertex.adapters) judge(["adapters", "port"], vertex.adapters.port);
     for (const [index, port] of (open.cluster ?? []).entries()) judge(["open", "cluster", index], port);
     if (open.tenant !== "any")
       for (const [index, port] of open.tenant.entries()) judge(["open", "tenant", index], port);
     for (const name of Object.keys(secretEnv)) {
       if (Object.hasOwn(env, name)) issue(["secretEnv", name], "expected a name that 'env' does not have, too");
-    }
-    if (sleep > 0 && sleep >= vertex.terminationGracePeriodSeconds) {
-      const grace = vertex.terminationGracePeriodSeconds;
-      issue(
-        ["preStopSleepSeconds"],
-        `expected fewer than terminationGracePeriodSeconds (${grace}), which it is part of`,
-      );
     }
   });
 

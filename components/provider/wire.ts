@@ -1,7 +1,7 @@
 /** What the provider modules share: the platform's stores by the config that the engine hands over, and input checks. */
 import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
-import { canonical } from "../plan/compile.ts";
+import { canonical } from "../plan/digest.ts";
 import { logicalNameProblem } from "../plan/names.ts";
 import { jetStreamSpec } from "../plan/spec.ts";
 import { type Stores, storesFor } from "../tenancy/access.ts";

@@ -5,6 +5,8 @@ import type { ICompare, IRequestOp } from "etcd3";
 export interface Entry {
   key: string;
   value: string;
+  /** When the key last came to be: a put of one that is there keeps it. */
+  createRevision: string;
   modRevision: string;
   lease: string;
 }
@@ -74,9 +76,12 @@ export const op = {
 };
 
 /** A key as the raw client gives it. */
-export const entryOf = (kv: { key: Buffer; value: Buffer; mod_revision: string; lease: string }): Entry => ({
+export const entryOf = (
+  kv: Record<"key" | "value", Buffer> & Record<"create_revision" | "mod_revision" | "lease", string>,
+): Entry => ({
   key: kv.key.toString("utf8"),
   value: kv.value.toString("utf8"),
+  createRevision: kv.create_revision,
   modRevision: kv.mod_revision,
   lease: kv.lease,
 });

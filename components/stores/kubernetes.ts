@@ -115,9 +115,26 @@ export class Kubernetes {
     await this.#json("DELETE", path);
   }
 
-  /** The pods of a namespace; none when there is no such namespace. */
-  async pods(namespace: string): Promise<KubernetesObject[]> {
-    return this.#items(`/api/v1${inNamespace(namespace)}/pods`);
+  /**
+   * The pods of a namespace; none when there is no such namespace.
+   * @param selector a label selector @default all
+   */
+  async pods(namespace: string, selector?: string): Promise<KubernetesObject[]> {
+    const query = selector === undefined ? "" : `?labelSelector=${encodeURIComponent(selector)}`;
+    return this.#items(`/api/v1${inNamespace(namespace)}/pods${query}`);
+  }
+
+  /** Makes an object. @param path of its kind in its namespace */
+  create(path: string, object: object): Promise<unknown> {
+    return this.#json("POST", path, { content: object, type: "application/json" });
+  }
+
+  /**
+   * Changes what is named, by a strategic merge: lists are merged by their keys, null removes.
+   * @returns the object; undefined when it is not there
+   */
+  patch(path: string, change: object): Promise<unknown> {
+    return this.#json("PATCH", path, { content: change, type: "application/strategic-merge-patch+json" });
   }
 
   async persistentVolumes(): Promise<PersistentVolume[]> {
@@ -174,16 +191,16 @@ export class Kubernetes {
   }
 
   /** One request; undefined when the object is not there. */
-  async #json(method: string, path: string): Promise<unknown> {
+  async #json(method: string, path: string, body?: Body): Promise<unknown> {
     const server = this.config.getCurrentCluster()?.server;
     if (!server)
       throw new StoreError(
         "Kubernetes: the kubeconfig has no current context: set one, or 'context' in the platform's access",
       );
     let last = "";
-    const { status, body } = await until(
+    const { status, body: text } = await until(
       async () => {
-        const answer = await this.#send(method, new URL(server + path));
+        const answer = await this.#send(method, new URL(server + path), body);
         last = answer.body;
         return answer.status === TOO_BUSY ? undefined : answer;
       },
@@ -193,18 +210,19 @@ export class Kubernetes {
       },
     );
     if (status === 404) return undefined;
-    if (status >= 400) throw new StoreError(`${this.label} answered ${status} to ${method} ${path}: ${reason(body)}`);
-    return JSON.parse(body);
+    if (status >= 400) throw new StoreError(`${this.label} answered ${status} to ${method} ${path}: ${reason(text)}`);
+    return JSON.parse(text);
   }
 
-  async #send(method: string, url: URL): Promise<{ status: number; body: string }> {
+  async #send(method: string, url: URL, body?: Body): Promise<{ status: number; body: string }> {
     const options: https.RequestOptions = { method, signal: AbortSignal.timeout(2 * CALL_DEADLINE_MS) };
     await this.config.applyToHTTPSOptions(options);
     this.#agent ??= Object.assign(options.agent as https.Agent, { keepAlive: true });
     options.agent = this.#agent;
     try {
       const request = (url.protocol === "http:" ? http : https).request(url, options);
-      request.end();
+      if (body) request.setHeader("content-type", body.type);
+      request.end(body && JSON.stringify(body.content));
       const [response] = (await once(request, "response")) as [IncomingMessage];
       return { status: response.statusCode ?? 0, body: await text(response) };
     } catch (cause) {
@@ -218,6 +236,11 @@ export class Kubernetes {
       );
     }
   }
+}
+
+interface Body {
+  content: object;
+  type: string;
 }
 
 const inNamespace = (namespace?: string) => (namespace ? `/namespaces/${namespace}` : "");

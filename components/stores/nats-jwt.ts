@@ -151,10 +151,12 @@ export interface UserClaim {
   accountSeed: string;
   /** The account's public key. @default that of `accountSeed` */
   account?: string;
+  /** From here on the server refuses the user, and closes its connections. @default never */
+  expires?: Date;
 }
 
 /** A new user of an account, as the text of a credentials file (JWT and seed: a secret). */
-export async function userCreds({ name, accountSeed, account }: UserClaim): Promise<string> {
+export async function userCreds({ name, accountSeed, account, expires }: UserClaim): Promise<string> {
   const user = createUser();
   const signer = keyPair(accountSeed);
   const foreign = account !== undefined && account !== signer.getPublicKey();
@@ -163,7 +165,7 @@ export async function userCreds({ name, accountSeed, account }: UserClaim): Prom
     user,
     foreign ? fromPublic(account) : signer,
     { subs: unlimited, data: unlimited, payload: unlimited },
-    { algorithm: Algorithms.v2, ...(foreign && { signer }) },
+    { algorithm: Algorithms.v2, ...(foreign && { signer }), ...(expires && { exp: seconds(expires) }) },
   );
   return text(fmtCreds(jwt, user));
 }

@@ -30,6 +30,9 @@ export interface StreamCount {
 /** How long the other servers of a cluster have to answer after the first one did, milliseconds. */
 const CLUSTER_JITTER_MS = 100;
 
+/** The server's own answer: nobody is subscribed there. */
+const NOBODY = 503;
+
 interface ServerAnswer {
   data?: unknown;
   error?: { description?: string; code?: number };
@@ -46,41 +49,7 @@ export class Nats {
   }
 
   static async connect(access: NatsAccess): Promise<Nats> {
-    const label = `NATS at ${access.servers.join(", ")}`;
-    const { forward } = access;
-    const secure = access.servers.some((server) => server.startsWith("tls://"));
-    try {
-      const connection = await connect({
-        servers: forward ? await forward.address() : access.servers,
-        // Its peers would be named by addresses that only the cluster reaches.
-        ignoreClusterUpdates: forward !== undefined,
-        authenticator: credsAuthenticator(new TextEncoder().encode(access.creds)),
-        name: "ringfence",
-        // Even an empty one insists on TLS: nats.js itself would go on in plain text, whatever the address says.
-        ...(secure && { tls: { ...access.tls, ...verifyAs(access) } }),
-        timeout: CALL_DEADLINE_MS,
-        reconnect: false,
-      });
-      return new Nats(label, connection);
-    } catch (cause) {
-      if (cause instanceof StoreError) throw cause;
-      const { code, message } = cause as Error & { code?: string };
-      if (code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED") {
-        throw new StoreError(
-          `${label} refused the log-in: correct systemCreds or operatorSeed in the platform's access`,
-          { cause },
-        );
-      }
-      const trouble = secure && tlsTrouble(cause as Error, access.tls);
-      if (trouble) throw new StoreError(`${label}: ${trouble.cause}`, { unreachable: true, cause });
-      throw new StoreError(
-        `${label} does not answer (${forward?.trouble ?? message}): start it, or correct the servers in the platform's access`,
-        {
-          unreachable: true,
-          cause,
-        },
-      );
-    }
+    return new Nats(labelOf(access), await dial(access));
   }
 
   /**
@@ -173,6 +142,25 @@ export class Nats {
     return [...found.values()];
   }
 
+  /**
+   * Asks whoever listens, and takes what comes until nothing has come for a while; none when nobody listens.
+   * @param quietMs how long at most between two answers
+   */
+  async gather(subject: string, quietMs: number): Promise<Uint8Array[]> {
+    const answers: Uint8Array[] = [];
+    try {
+      const replies = await this.#connection.requestMany(subject, "", {
+        strategy: RequestStrategy.JitterTimer,
+        maxWait: CALL_DEADLINE_MS,
+        jitter: quietMs,
+      });
+      for await (const { data, headers } of replies) if (headers?.code !== NOBODY) answers.push(data);
+    } catch (cause) {
+      if ((cause as { code?: string }).code !== String(NOBODY)) throw this.#explain(cause as Error, subject);
+    }
+    return answers;
+  }
+
   async #request(subject: string, payload: string): Promise<Msg> {
     try {
       return await this.#connection.request(subject, payload, { timeout: CALL_DEADLINE_MS });
@@ -204,6 +192,50 @@ export class Nats {
       {
         unreachable: true,
         inDoubt: true,
+        cause,
+      },
+    );
+  }
+}
+
+/** Names the servers in messages. */
+export const labelOf = ({ servers }: NatsAccess): string => `NATS at ${servers.join(", ")}`;
+
+/**
+ * Connects as the user of the access; a connection that is lost does not come back.
+ * @throws StoreError
+ */
+export async function dial(access: NatsAccess): Promise<NatsConnection> {
+  const label = labelOf(access);
+  const { forward } = access;
+  const secure = access.servers.some((server) => server.startsWith("tls://"));
+  try {
+    return await connect({
+      servers: forward ? await forward.address() : access.servers,
+      // Its peers would be named by addresses that only the cluster reaches.
+      ignoreClusterUpdates: forward !== undefined,
+      authenticator: credsAuthenticator(new TextEncoder().encode(access.creds)),
+      name: "ringfence",
+      // Even an empty one insists on TLS: nats.js itself would go on in plain text, whatever the address says.
+      ...(secure && { tls: { ...access.tls, ...verifyAs(access) } }),
+      timeout: CALL_DEADLINE_MS,
+      reconnect: false,
+    });
+  } catch (cause) {
+    if (cause instanceof StoreError) throw cause;
+    const { code, message } = cause as Error & { code?: string };
+    if (code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED") {
+      throw new StoreError(
+        `${label} refused the log-in: correct systemCreds or operatorSeed in the platform's access`,
+        { cause },
+      );
+    }
+    const trouble = secure && tlsTrouble(cause as Error, access.tls);
+    if (trouble) throw new StoreError(`${label}: ${trouble.cause}`, { unreachable: true, cause });
+    throw new StoreError(
+      `${label} does not answer (${forward?.trouble ?? message}): start it, or correct the servers in the platform's access`,
+      {
+        unreachable: true,
         cause,
       },
     );

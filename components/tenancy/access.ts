@@ -1,7 +1,8 @@
 /** A platform's stores, opened when they are needed and shared by all that a process does. */
 import type { Access } from "../plan/access.ts";
-import { digestOf } from "../plan/compile.ts";
+import { digestOf } from "../plan/digest.ts";
 import { Etcd } from "../stores/etcd.ts";
+import { JetStream } from "../stores/jetstream.ts";
 import type { Kubernetes } from "../stores/kubernetes.ts";
 import { Nats, type NatsAccess } from "../stores/nats.ts";
 import { PortForward } from "../stores/port-forward.ts";
@@ -15,6 +16,8 @@ export interface Stores {
   nats(): Promise<Nats>;
   /** How to reach NATS with somebody's credentials. */
   natsAs(creds: string): NatsAccess;
+  /** JetStream inside an account, as a user of it; whoever asks closes it. */
+  jetStream(access: NatsAccess): Promise<JetStream>;
   kubernetes(): Promise<Kubernetes>;
   close(): Promise<void>;
 }
@@ -46,6 +49,7 @@ export function openStores(access: Access, progress: (line: string) => void = ()
       return nats;
     },
     natsAs,
+    jetStream: JetStream.connect,
     kubernetes,
     close: async () => {
       etcd.close();

@@ -19,6 +19,7 @@ import type { Stores } from "./access.ts";
 import type { Caller, Hold } from "./hold.ts";
 import { isLive, type TenantRef, withClaim, withFormerClaim } from "./live-claim.ts";
 import type { Claim } from "./registry.ts";
+import { seal } from "./seal.ts";
 
 /**
  * While an account is being created its JWT expires by itself, seconds: a push that arrives late, after the fence,
@@ -100,7 +101,7 @@ export async function openAccount(stores: Stores, tenant: TenantRef, request: Ac
   const { existing, users, jetStream } = request;
   return withClaim(stores, tenant, (hold, seen) => {
     const { seed, account, signer, isNew, rotated, opening } = keysFor(seen.claim, request);
-    return hold.operation(seen, opening, async ({ claim }) => {
+    return hold.operation(seen, { ...opening, signerSeed: seal(stores, signer) }, async ({ claim }) => {
       if (existing && isNew) await fenceOthers(stores, hold, claim);
       const jwt = (expires?: Date) => accountJwt(stores, { ...tenant, account, jetStream }, claim, expires);
       // One that was deleted comes back by a JWT that differs from its last one, and two of one second do not differ.
@@ -286,6 +287,7 @@ export async function fenceAccount(stores: Stores, tenant: TenantRef, account: s
       state: "creating",
       made: { ...made, nats: false },
       handedOut: { ...handedOut, account: undefined },
+      signerSeed: undefined,
     } as const;
     return hold.operation(seen, opening, async () => {
       await fence(stores, account, (act) => hold.call(act));

@@ -1,11 +1,15 @@
 /** The audit: every tenant, and everything of ours that no live claim accounts for. */
+import { aliasModel } from "../plan/dynamo-keys.ts";
 import { GENERATION_LABEL, OWNER_LABEL } from "../plan/labels.ts";
+import { ALIAS_PREFIX } from "../plan/models.ts";
 import { TENANTS_PREFIX } from "../plan/names.ts";
 import type { Etcd } from "../stores/etcd.ts";
 import type { Stores } from "./access.ts";
 import { ourAccounts } from "./account.ts";
+import { readModel, settleAliases } from "./alias.ts";
 import { listDynamo, prefixesOf } from "./dynamo.ts";
 import { listGraves, reap } from "./graves.ts";
+import { listModels } from "./models.ts";
 import { roleOf } from "./prefix.ts";
 import { type Claim, EXTERNAL, type HeldClaim, keys, listClaims, type Recorded } from "./registry.ts";
 import { slotUsers } from "./slots.ts";
@@ -24,7 +28,18 @@ export interface AuditedTenant {
 
 /** Something that no live claim accounts for. */
 export interface Finding {
-  kind: "keys" | "dynamo" | "user" | "role" | "account" | "namespace" | "claim" | "generation";
+  kind:
+    | "keys"
+    | "dynamo"
+    | "user"
+    | "role"
+    | "account"
+    | "namespace"
+    | "claim"
+    | "generation"
+    | "model"
+    | "alias"
+    | "topology";
   name: string;
   /** What is wrong with it and what to do. */
   detail: string;
@@ -45,6 +60,7 @@ const NO_CLAIM = "no live claim accounts for it";
  */
 export async function audit(stores: Stores): Promise<Audit> {
   await reap(stores);
+  await settleAliases(stores.etcd);
   const first = await look(stores);
   if (first.findings.length === 0) return first;
   const second = await look(stores);
@@ -78,6 +94,9 @@ async function look(stores: Stores): Promise<Audit> {
       stores,
       of(({ namespace }) => namespace),
     )),
+    ...(await orphanModels(etcd, new Set(claims.map(({ claim }) => claim.generation)))),
+    ...(await orphanAliases(etcd)),
+    ...(await orphanTopologies(etcd, new Set(claims.map(({ claim }) => claim.generation)))),
     ...(await orphanDynamo(etcd, new Set(claims.flatMap(({ claim }) => claim.dynamo)))),
   ];
   const tenants: AuditedTenant[] = [];
@@ -154,6 +173,42 @@ async function orphanNamespaces(stores: Stores, known: Set<string | undefined>):
   return namespaces
     .filter(({ metadata }) => !known.has(metadata.name))
     .map(({ metadata }) => ({ kind: "namespace", name: metadata.name, detail: NO_CLAIM }));
+}
+
+async function orphanModels(etcd: Etcd, known: Set<string>): Promise<Finding[]> {
+  return (await listModels(etcd))
+    .flatMap(({ registrations }) => registrations)
+    .filter(({ generation }) => !known.has(generation))
+    .map(({ model, generation, logicalName }) => ({
+      kind: "model",
+      name: keys.registration(model, generation),
+      detail: `it says that '${logicalName}' serves ${model}, and ${NO_CLAIM}: it goes with what else is left of the tenant, or delete it`,
+    }));
+}
+
+/** Keys for old frontends that we wrote, and that no record in the registry has: it came back without them. */
+async function orphanAliases(etcd: Etcd): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for await (const page of etcd.pages(ALIAS_PREFIX, { limit: 500 })) {
+    for (const { key, value } of page) {
+      const model = aliasModel(value);
+      if (model === undefined || (await readModel(etcd, model)).ours.some((entry) => entry.key === key)) continue;
+      findings.push({ kind: "alias", name: key, detail: "Ringfence wrote it, and has no record of that: delete it" });
+    }
+  }
+  return findings;
+}
+
+async function orphanTopologies(etcd: Etcd, known: Set<string>): Promise<Finding[]> {
+  const kept = await etcd.list(keys.topologies, { keysOnly: true });
+  const generations = new Set(kept.map(({ key }) => key.slice(keys.topologies.length).split("/", 1)[0] as string));
+  return [...generations]
+    .filter((generation) => !known.has(generation))
+    .map((generation) => ({
+      kind: "topology",
+      name: keys.topology(generation),
+      detail: `${NO_CLAIM}: it goes with what else is left of the tenant, or delete it`,
+    }));
 }
 
 /** Keys in Dynamo's layouts at etcd's root, by namespace. */

@@ -2,7 +2,7 @@
  * The outside: everything in the three stores that is not declared platform state. A snapshot from before an `up` and
  * one from after the `destroy` are equal, or something was left behind or disturbed (DESIGN, invariant 3).
  */
-import { digestOf } from "../plan/compile.ts";
+import { digestOf } from "../plan/digest.ts";
 import { REGISTRY_PREFIX } from "../plan/names.ts";
 import { until } from "../stores/errors.ts";
 import type { KubernetesObject } from "../stores/kubernetes.ts";

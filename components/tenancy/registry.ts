@@ -1,5 +1,6 @@
 /** The registry's records in etcd: who claims what, who may act, and what may still come back. See docs/protocol.md. */
 import { randomBytes } from "node:crypto";
+import { modelSegment } from "../plan/models.ts";
 import { namespaceName, physicalPrefix, REGISTRY_PREFIX, TENANTS_PREFIX, userName } from "../plan/names.ts";
 import type { Etcd } from "../stores/etcd.ts";
 import type { Entry } from "../stores/etcd-txn.ts";
@@ -11,6 +12,9 @@ const RELEASED = `${REGISTRY_PREFIX}released/`;
 const SLOTS = `${REGISTRY_PREFIX}slots/`;
 const GENERATIONS = `${REGISTRY_PREFIX}generations/`;
 const DYNAMO = `${REGISTRY_PREFIX}dynamo/`;
+const TOPOLOGIES = `${REGISTRY_PREFIX}topologies/`;
+const MODELS = `${REGISTRY_PREFIX}models/`;
+const ALIASES = `${REGISTRY_PREFIX}aliases/`;
 
 /** Keys of the registry. Claims always end in a slash, so that one's range never holds a sibling. */
 export const keys = {
@@ -20,6 +24,9 @@ export const keys = {
   released: RELEASED,
   slots: SLOTS,
   generations: GENERATIONS,
+  topologies: TOPOLOGIES,
+  models: MODELS,
+  aliases: ALIASES,
   claim: (logicalName: string) => `${CLAIMS}${logicalName}/`,
   lock: (logicalName: string) => `${REGISTRY_PREFIX}locks/${logicalName}/`,
   stack: (ledger: string) => `${STACKS}${ledger}`,
@@ -29,6 +36,13 @@ export const keys = {
   generation: (generation: string) => `${GENERATIONS}${generation}`,
   /** That a Dynamo namespace's keys at etcd's root belong to a claim; the value is its logical name. */
   dynamo: (namespace: string) => `${DYNAMO}${namespace}`,
+  /** Below it lies what there is of a generation's topology. */
+  topology: (generation: string) => `${TOPOLOGIES}${generation}/`,
+  /** Below it, who serves a model: a registration for each generation. */
+  model: (model: string) => `${MODELS}${modelSegment(model)}/`,
+  registration: (model: string, generation: string) => `${MODELS}${modelSegment(model)}/${generation}`,
+  /** Who holds a model's keys for old frontends. */
+  alias: (model: string) => `${ALIASES}${modelSegment(model)}`,
   /** That a ledger released a generation: what tells it from one that a restored etcd has never heard of. */
   releasedBy: (ledger: string) => `${RELEASED}${ledger}/`,
   releasedGeneration: (ledger: string, generation: string) => `${RELEASED}${ledger}/${generation}`,
@@ -91,6 +105,8 @@ export interface Claim {
   accounts: string[];
   /** Public signing keys of the account that is handed out, newest last; none in one of version 0.1.0. */
   signers: string[];
+  /** Seed of the newest of them, sealed: whoever has the admin's access acts as a user of the account. */
+  signerSeed?: string | undefined;
   /** When the account's credentials were last rotated, seconds since 1970: later ones are newer than that. */
   rotatedAt?: number | undefined;
   /** Every user of the account that was issued until then is refused, seconds since 1970. */

@@ -11,12 +11,14 @@ import { dropGlobalKeys, globalKeysAreGone, prefixesOf } from "./dynamo.ts";
 import { bury } from "./graves.ts";
 import type { Hold } from "./hold.ts";
 import { type TenantRef, withFormerClaim } from "./live-claim.ts";
+import { withdrawAll } from "./models.ts";
 import { dropNamespace, requireNothingOutlives } from "./namespace.ts";
 import { dropUsers, usersOf } from "./prefix.ts";
 import { purge } from "./purge.ts";
 import { fileReceipt, type Receipt } from "./receipt.ts";
 import { type Claim, type HeldClaim, keys } from "./registry.ts";
 import { burn } from "./slots.ts";
+import { removeTopology } from "./topology-record.ts";
 
 /** How long it is known that a generation was released, seconds: the run may be killed before Pulumi notes it. The ledger takes the note with it. */
 const RELEASED_TTL = 7 * 24 * 3600;
@@ -36,6 +38,7 @@ export async function release(stores: Stores, tenant: TenantRef & { attempt: num
 /** Releases the tenant that is held; ends with its claim gone. */
 export async function releaseHeld(stores: Stores, hold: Hold, seen: HeldClaim): Promise<Receipt> {
   const begun = Date.now();
+  await withdrawAll(stores, hold, seen);
   const opened = await hold.open(seen, { state: "releasing" });
   const { logicalName, claim } = opened;
   const receipt: Receipt = {
@@ -198,6 +201,7 @@ class Release {
       [
         op.remove(key),
         op.remove(keys.generation(generation)),
+        removeTopology(generation),
         ...dynamo.map((namespace) => op.remove(keys.dynamo(namespace))),
         op.put(keys.releasedGeneration(owner, generation), logicalName, lease),
         ...left,

@@ -35,7 +35,12 @@ const vertex = fc.record(
     gpus: count,
     pool: fc.constantFrom("h100", "a100"),
     ports: fc.constantFrom<Record<string, number>>({}, { http: 80 }, { metrics: 9090, http: 80 }),
-    terminationGracePeriodSeconds: count,
+    availability: fc.record(
+      { leaseTtlSeconds: fc.integer({ min: 1, max: 9 }), propagationSeconds: count, shutdownGraceSeconds: count },
+      { requiredKeys: [], noNullPrototype: true },
+    ),
+    // More than the longest of those ends take.
+    terminationGracePeriodSeconds: fc.integer({ min: 90, max: 99 }),
   },
   { requiredKeys: ["image", "pool"], noNullPrototype: true },
 );

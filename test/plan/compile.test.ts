@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { canonical, compile, digestOf } from "../../components/plan/compile.ts";
+import { compile } from "../../components/plan/compile.ts";
+import { canonical, digestOf } from "../../components/plan/digest.ts";
+import { mapValues } from "../../components/plan/records.ts";
 import type { PipelineInput } from "../../components/plan/spec.ts";
 import { spec } from "./arbitraries.ts";
 
@@ -32,7 +34,9 @@ describe("compile", () => {
         for (const [name, { replicas = 1 }] of Object.entries(one.vertices)) {
           assert.equal(running.vertices[name]?.replicas, replicas);
           assert.equal(paused.vertices[name]?.replicas, 0);
-          assert.deepEqual({ ...paused.vertices[name], replicas }, running.vertices[name]);
+          const { lifecycle } = running.vertices[name] ?? {};
+          assert.deepEqual({ ...paused.vertices[name], replicas, lifecycle }, running.vertices[name]);
+          assert.equal(paused.vertices[name]?.lifecycle.desiredPhase, "Paused");
         }
         assert.equal(paused.gpus, 0);
         assert.deepEqual(compile(inPhase(one, "Running")), running);
@@ -75,8 +79,11 @@ describe("compile", () => {
           sharedMemoryBytes: 0,
           ports: {},
           probes: {},
+          surge: 1,
+          availability: { leaseTtlSeconds: 10, propagationSeconds: 5, shutdownGraceSeconds: 30, migrationLimit: 3 },
           preStopSleepSeconds: 0,
-          terminationGracePeriodSeconds: 30,
+          terminationGracePeriodSeconds: 45,
+          lifecycle: { desiredPhase: "Running", pauseGracePeriodSeconds: 30, deletionGracePeriodSeconds: 30 },
         },
       },
       planes: { discovery: "etcd", requests: "nats", events: "nats" },
@@ -101,6 +108,8 @@ describe("compile", () => {
       DYN_DISCOVERY_BACKEND: "etcd",
       DYN_REQUEST_PLANE: "nats",
       DYN_EVENT_PLANE: "nats",
+      ETCD_LEASE_TTL: "10",
+      DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS: "30",
       LOG: "info",
     });
     const native = compile({ ...one, planes: "native", dynamoNamespace: "talk" });
@@ -200,8 +209,9 @@ describe("the plan's digest", () => {
         sharedMemoryBytes: 1,
         fsGroup: 1,
         probes: { liveness: { path: "/live", port: "http" } },
+        availability: { propagationSeconds: 2, shutdownGraceSeconds: 3 },
         preStopSleepSeconds: 1,
-        terminationGracePeriodSeconds: 5,
+        terminationGracePeriodSeconds: 20,
       },
     },
     isolation: "proxy",
@@ -224,7 +234,7 @@ describe("the plan's digest", () => {
     endpoint: { endpoint: { ...whole.endpoint, body: "[]" } },
     quota: { quota: { ...whole.quota, gpus: { "nvidia.com/gpu": 5 } } },
     openings: vertex({ open: { cluster: [] } }),
-    component: vertex({ component: "backend" }),
+    component: vertex({ component: "backend", terminationGracePeriodSeconds: 100 }),
     "a secret variable's name, secretEnv": vertex({ secretEnv: { KEY: "t" } }),
     resources: vertex({ resources: { requests: { cpu: "2" }, limits: { memory: "1Gi" } } }),
     sharedMemoryBytes: vertex({ sharedMemoryBytes: 2 }),
@@ -242,7 +252,13 @@ describe("the plan's digest", () => {
     gpus: vertex({ gpus: 2 }),
     pool: vertex({ pool: "a100" }),
     ports: vertex({ ports: { http: 81 } }),
-    terminationGracePeriodSeconds: vertex({ terminationGracePeriodSeconds: 6 }),
+    terminationGracePeriodSeconds: vertex({ terminationGracePeriodSeconds: 21 }),
+    "availability of a vertex": vertex({ availability: { propagationSeconds: 2, shutdownGraceSeconds: 4 } }),
+    "availability of the pipeline": { availability: { leaseTtlSeconds: 7 } },
+    "surge, by a quota": {
+      quota: { ...whole.quota, gpus: { "nvidia.com/gpu": 2 } },
+      pools: { h100: { product: "H100" } },
+    },
   };
 
   it("differs for every field that differs", () => {
@@ -257,13 +273,14 @@ describe("the plan's digest", () => {
   it("has a row above for every field of the plan", () => {
     const { digest, ...plan } = compile(whole);
     // `logicalName` stands for the realm, `gpus` is a sum, and a vertex repeats its key.
-    const derived = ["logicalName", "phase", "vertices", "jetStream"];
+    const derived = ["logicalName", "phase", "vertices", "jetStream", "lifecycle"];
     const fields = [...Object.keys(plan), ...Object.keys(plan.jetStream), ...Object.keys(plan.vertices.web ?? {})];
     const rows = Object.keys(changes).join(" ");
     for (const field of fields.filter((one) => !derived.includes(one))) {
       assert.match(rows, new RegExp(field === "env" ? "variable" : field), `no row changes '${field}'`);
     }
-    assert.equal(digest, digestOf(plan));
+    const vertices = mapValues(plan.vertices, ({ lifecycle: _, ...vertex }) => vertex);
+    assert.equal(digest, digestOf({ ...plan, vertices }), "but for the copies of the lifecycle in the vertices");
   });
 
   it("is the same for equal JSON values and differs for others", () => {

@@ -1,9 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import {
-  type GpuVertex,
-  gpuProblems,
-  gpusOf,
   memoryLabel,
   nodeLabels,
   type PoolInput,
@@ -11,8 +8,8 @@ import {
   quotaSpec,
   resourceOf,
   roomOf,
-  sharedPoolProblems,
 } from "../../components/plan/gpu.ts";
+import { type GpuVertex, gpuProblems, gpusOf, sharedPoolProblems, surgesOf } from "../../components/plan/gpu-room.ts";
 import { InvalidSpec, parse } from "../../components/plan/problem.ts";
 
 const H100 = "NVIDIA-H100-80GB-HBM3";
@@ -165,11 +162,58 @@ describe("asking for GPUs", () => {
     const message = (gpus: number) =>
       `pool 'h100' holds these and not one pod more (${gpus} nvidia.com/gpu), as a rolling update needs; ` +
       "expected fewer, or rollout: 'replace' in the pool";
-    assert.deepEqual(said({ decode: worker(32) }), [`vertices.decode.replicas: ${message(1)}`]);
-    assert.deepEqual(said({ web: worker(1), decode: worker(3, 8) }), [`vertices.decode.replicas: ${message(8)}`]);
+    const surge = { h100: pool({ nodes: 4, gpusPerNode: 8, rollout: "surge" }) };
+    assert.deepEqual(said({ decode: worker(32) }, surge), [`vertices.decode.replicas: ${message(1)}`]);
+    assert.deepEqual(said({ web: worker(1), decode: worker(3, 8) }, surge), [
+      `vertices.decode.replicas: ${message(8)}`,
+    ]);
     const replace = { h100: pool({ nodes: 4, gpusPerNode: 8, rollout: "replace" }) };
     assert.deepEqual(said({ decode: worker(32) }, replace), []);
     assert.equal(said({ decode: worker(33) }, replace).length, 1);
+  });
+
+  it("surges where there is room for a pod more, and nowhere else", () => {
+    const surges = (vertices: Record<string, GpuVertex>, all = pools, gpus?: Record<string, number>) =>
+      surgesOf(vertices, all, gpus && { gpus });
+    assert.deepEqual(surges({ decode: worker(31), web: { replicas: 1, gpus: 0 } }), { decode: 1 });
+    assert.deepEqual(surges({ decode: worker(32) }), { decode: 0 });
+    assert.deepEqual(said({ decode: worker(32) }), []);
+    // Each by its own size.
+    assert.deepEqual(surges({ small: worker(1), large: worker(3, 8) }), { small: 1, large: 0 });
+    assert.deepEqual(surges({ decode: worker(99) }, { h100: pool({ gpusPerNode: 8 }) }), { decode: 1 });
+    // A quota counts the whole pipeline, whatever pools it uses.
+    const two = { ...pools, more: pool() };
+    const both = { a: worker(2, 2), b: worker(1, 1, "more") };
+    assert.deepEqual(surges(both, two, { "nvidia.com/gpu": 6 }), { a: 0, b: 1 });
+    assert.deepEqual(surges(both, two, { "nvidia.com/gpu": 7 }), { a: 1, b: 1 });
+    assert.deepEqual(surges(both, two, { "nvidia.com/mig-1g.10gb": 0 }), { a: 1, b: 1 });
+    // A pool that says it is taken at its word.
+    const [yes, no] = (["surge", "replace"] as const).map((rollout) => ({
+      h100: pool({ nodes: 4, gpusPerNode: 8, rollout }),
+    }));
+    assert.deepEqual(surges({ decode: worker(32) }, yes), { decode: 1 });
+    assert.deepEqual(surges({ decode: worker(1) }, no), { decode: 0 });
+  });
+
+  it("never surges beyond a pool or a quota", () => {
+    const vertex = fc.record({ replicas: fc.integer({ min: 1, max: 9 }), gpus: fc.integer({ min: 1, max: 8 }) });
+    const vertices = fc.dictionary(fc.constantFrom("a", "b", "c"), vertex, { minKeys: 1 });
+    const shape = fc.record({ nodes: fc.integer({ min: 1, max: 20 }), most: fc.nat(200) });
+    fc.assert(
+      fc.property(vertices, shape, (sizes, { nodes, most }) => {
+        const all = { h100: pool({ nodes, gpusPerNode: 8 }) };
+        const asked = Object.fromEntries(
+          Object.entries(sizes).map(([name, size]): [string, GpuVertex] => [name, { ...size, pool: "h100" }]),
+        );
+        const gpus = { "nvidia.com/gpu": most };
+        for (const [name, surge] of Object.entries(surgesOf(asked, all, { gpus }))) {
+          const { replicas, gpus: each } = asked[name] as GpuVertex;
+          const more = { ...asked, [name]: { replicas: replicas + 1, gpus: each, pool: "h100" } };
+          const replace = { h100: pool({ nodes, gpusPerNode: 8, rollout: "replace" }) };
+          assert.equal(surge, said(more, replace, { gpus }).length === 0 ? 1 : 0);
+        }
+      }),
+    );
   });
 
   it("counts slices and shares as nodes offer them", () => {
@@ -197,7 +241,9 @@ describe("asking for GPUs", () => {
   it("is refused beyond the quota, with what a rolling update takes", () => {
     const quota = (gpus: number) => ({ gpus: { "nvidia.com/gpu": gpus } });
     assert.deepEqual(said({ decode: worker(4, 2) }, pools, quota(10)), []);
-    assert.deepEqual(said({ decode: worker(4, 2) }, pools, quota(9)), [
+    const surge = { h100: pool({ rollout: "surge" }) };
+    assert.deepEqual(said({ decode: worker(4, 2) }, pools, quota(9)), []);
+    assert.deepEqual(said({ decode: worker(4, 2) }, surge, quota(9)), [
       "quota.gpus.nvidia.com/gpu: the vertices take 8 and a rolling update 2 more",
     ]);
     const replace = { h100: pool({ rollout: "replace" }) };

@@ -3,13 +3,13 @@ import fc from "fast-check";
 import { accessSpec } from "../../components/plan/access.ts";
 import { compile } from "../../components/plan/compile.ts";
 import { poolSpec } from "../../components/plan/gpu.ts";
+import { modelNameProblem } from "../../components/plan/models.ts";
 import { InvalidSpec, parse, problemsSoFar } from "../../components/plan/problem.ts";
 import { environmentSpec, pipelineSpec } from "../../components/plan/spec.ts";
+import { vertexSpec } from "../../components/plan/vertex.ts";
 
 const SECRET = "hunter2";
-const VERTEX_PROPERTIES =
-  "image, command, args, env, secretEnv, component, replicas, gpus, pool, resources, sharedMemoryBytes, fsGroup, ports, " +
-  "open, probes, preStopSleepSeconds, terminationGracePeriodSeconds";
+const VERTEX_PROPERTIES = Object.keys(vertexSpec.shape).join(", ");
 const LABEL = "may hold lower-case letters, digits and inner hyphens only (RFC 1123)";
 
 const web = (change: object) => ({ pipelines: { chat: { vertices: { web: { image: "i", ...change } } } } });
@@ -109,8 +109,32 @@ const mistakes: Array<[written: object, line: string]> = [
   [web({ resources: { limits: { cpu: 2 } } }), "….resources.limits.cpu: found 2; expected a quantity such as '500m'"],
   [web({ sharedMemoryBytes: "8Gi" }), "….sharedMemoryBytes: found '8Gi'; expected a whole number of bytes, 0 or more"],
   [
-    web({ preStopSleepSeconds: 30 }),
-    "….preStopSleepSeconds: found 30; expected fewer than terminationGracePeriodSeconds (30), which it is part of",
+    web({ ports: { http: 80 }, terminationGracePeriodSeconds: 30 }),
+    "….terminationGracePeriodSeconds: found 30; expected 50 or more (sleep before SIGTERM 5 + propagation 5 + shutdown grace 30 + margin 10), or a smaller availability.shutdownGraceSeconds",
+  ],
+  [
+    web({ component: "backend", ports: { http: 80 }, terminationGracePeriodSeconds: 119 }),
+    "….terminationGracePeriodSeconds: found 119; expected 120 or more (sleep before SIGTERM 0 + shutdown grace 30 + margin 90), or a smaller availability.shutdownGraceSeconds",
+  ],
+  [
+    web({ availability: { leaseTtlSeconds: 0 } }),
+    "….availability.leaseTtlSeconds: found 0; expected a whole number of seconds from 1 to 3600",
+  ],
+  [
+    chat({ availability: { shutdownGraceSeconds: 30_000 } }),
+    "ringfence:pipelines.chat.availability.shutdownGraceSeconds: found 30000; expected a whole number of seconds from 0 to 3600",
+  ],
+  [
+    chat({ availability: { leaseTtl: 10 } }),
+    "ringfence:pipelines.chat.availability.leaseTtl: found an unknown property; known here: leaseTtlSeconds, propagationSeconds, shutdownGraceSeconds, migrationLimit",
+  ],
+  [
+    web({ env: { RINGFENCE_LEASE_TTL: "1" } }),
+    "….env.RINGFENCE_LEASE_TTL: found a string; expected none, for 'availability.leaseTtlSeconds' of the vertex or the pipeline says it",
+  ],
+  [
+    web({ component: "frontend", secretEnv: { DYN_MIGRATION_LIMIT: "0" } }),
+    "….secretEnv.DYN_MIGRATION_LIMIT: found a string; expected none, for 'availability.migrationLimit' of the vertex or the pipeline says it",
   ],
   [web({ component: "Front_end" }), `….component: found 'Front_end'; it ${LABEL}`],
   [
@@ -136,6 +160,14 @@ const mistakes: Array<[written: object, line: string]> = [
   [
     chat({ isolation: "rbac", planes: "native" }),
     "ringfence:pipelines.chat.isolation: found 'rbac'; expected none, for nobody reaches etcd when planes.discovery is 'kubernetes'",
+  ],
+  [
+    chat({ models: { "/data/llama": {} } }),
+    `ringfence:pipelines.chat.models["/data/llama"]: found the name '/data/llama'; it ${modelNameProblem("/data/llama")}`,
+  ],
+  [
+    chat({ models: { m: { legacyAlias: "yes" } } }),
+    "ringfence:pipelines.chat.models.m.legacyAlias: found 'yes'; expected true or false",
   ],
   [chat({ isolation: "none" }), "ringfence:pipelines.chat.isolation: found 'none'; expected 'proxy' or 'rbac'"],
   [
@@ -189,7 +221,7 @@ const mistakes: Array<[written: object, line: string]> = [
   ],
   [
     graph({ frontend: { gpus: 1 } }),
-    `${DYNAMO}.frontend.gpus: found an unknown property; known here: replicas, image, env, resources, sharedMemoryBytes`,
+    `${DYNAMO}.frontend.gpus: found an unknown property; known here: replicas, image, env, resources, sharedMemoryBytes, availability`,
   ],
   [graph({ huggingFaceToken: 4711 }), `${DYNAMO}.huggingFaceToken: found a number; expected a token`],
   [
@@ -227,7 +259,7 @@ const mistakes: Array<[written: object, line: string]> = [
   [chat({ lifecycle: "Paused" }), "ringfence:pipelines.chat.lifecycle: found 'Paused'; expected an object"],
   [
     chat({ lifecycle: { phase: "Paused" } }),
-    "ringfence:pipelines.chat.lifecycle.phase: found an unknown property; known here: desiredPhase",
+    "ringfence:pipelines.chat.lifecycle.phase: found an unknown property; known here: desiredPhase, pauseGracePeriodSeconds, deletionGracePeriodSeconds",
   ],
   [
     chat({ jetStream: { memoryBytes: "1Gi" } }),

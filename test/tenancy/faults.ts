@@ -24,6 +24,8 @@ const calls = new Set([
   "push",
   "purge",
   "deleteAccounts",
+  ...["createBuffer", "updateBuffer", "deleteBuffer", "createConsumer", "updateConsumer"],
+  ...["createBucket", "updateBucket", "deleteBucket"],
 ]);
 
 export interface FaultyStores {
@@ -44,6 +46,8 @@ export function faulty(stores: Stores, fault: Fault = "refused", at: number | st
         const member = bound(target, name);
         // No writes, and neither gives a promise.
         if (typeof member !== "function" || name === "keepAlive" || name === "pages") return member;
+        // What a process has open its end closes.
+        if (name === "close") return member;
         return async (...args: unknown[]) => {
           if (dead) throw new Error("killed");
           if (!isWrite(String(name), args)) return member(...args);
@@ -60,7 +64,12 @@ export function faulty(stores: Stores, fault: Fault = "refused", at: number | st
     });
   return {
     writes,
-    stores: { ...stores, etcd: watched(stores.etcd), nats: async () => watched(await stores.nats()) },
+    stores: {
+      ...stores,
+      etcd: watched(stores.etcd),
+      nats: async () => watched(await stores.nats()),
+      jetStream: async (access) => watched(await stores.jetStream(access)),
+    },
   };
 }
 

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { Etcd3 } from "etcd3";
 import { connect, credsAuthenticator, type NatsConnection } from "nats";
 import { op } from "../../components/stores/etcd-txn.ts";
+import type { JetStreamShare } from "../../components/stores/nats-jwt.ts";
 import { openStores, type Stores } from "../../components/tenancy/access.ts";
 import { type OpenAccount, openAccount, ourAccounts } from "../../components/tenancy/account.ts";
 import { audit } from "../../components/tenancy/audit.ts";
@@ -54,10 +55,15 @@ export interface Tenant extends TenantRef {
 export const recorded = (resource: string): Recorded => ({ project: "suite", stack: "test", resource });
 
 /** Makes a tenant as `pulumi up` does: the claim, then the parts side by side. */
-export async function provision(stores: Stores, owner: string, logicalName: string): Promise<Tenant> {
+export async function provision(
+  stores: Stores,
+  owner: string,
+  logicalName: string,
+  share: JetStreamShare = jetStream,
+): Promise<Tenant> {
   const claimed = await claimTenant(stores, { owner, logicalName, recorded: recorded(logicalName) });
   const ref = { owner, logicalName, generation: claimed.generation };
-  const parts = [openPrefix(stores, ref), openAccount(stores, ref, { users: ["worker"], jetStream })] as const;
+  const parts = [openPrefix(stores, ref), openAccount(stores, ref, { users: ["worker"], jetStream: share })] as const;
   // The engine, too, waits for what it has begun when one part fails.
   await Promise.allSettled(parts);
   const [etcd, nats] = await Promise.all(parts);

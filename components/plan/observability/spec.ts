@@ -13,4 +13,3 @@ export const observabilitySpec = z
     grafana: z.strictObject({ namespace, labels: labels.default({ grafana_dashboard: "1" }) }).optional(),
   })
   .refine(({ prometheus, grafana }) => prometheus || grafana, "expected 'prometheus', 'grafana' or both");
-

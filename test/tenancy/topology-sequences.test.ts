@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { randomInt } from "node:crypto";
+import fc from "fast-check";
+import type { Stores } from "../../components/tenancy/access.ts";
+import { type Fault, faults, faulty } from "./faults.ts";
+import { newLedger, newProcess, newRealm, provision, type Tenant, tidy } from "./scene.ts";
+import { assertIs, newState, passActs, plans, refresh, SHARE, type State, up, type Wanted } from "./topology-engine.ts";
+
+const seed = Number(process.env.RINGFENCE_TEST_SEED ?? randomInt(2 ** 31));
+
+/** Sampled of all writes of an edit and all faults. */
+const CRASHES = 10;
+/** Random sequences, and the most steps of one. */
+const SEQUENCES = 3;
+const STEPS = 4;
+
+const { straight, through } = plans;
+
+const running = (plan: Wanted["plan"]): Wanted => ({ plan, phase: "Running" });
+
+describe(`a tenant's topology, through faults and rivals (seed ${seed}; RINGFENCE_TEST_SEED repeats it)`, () => {
+  let stores: Stores;
+  const realm = newRealm();
+  let tenants = 0;
+
+  before(() => {
+    stores = newProcess();
+  });
+  after(tidy);
+
+  /** Of a stack of its own: a run of one ends no run of another. */
+  const tenantOf = async (): Promise<Tenant> =>
+    provision(stores, await newLedger(stores), `${realm}/flow-${++tenants}`, SHARE);
+
+  /** Runs to its end what was interrupted, as often as a person would. */
+  async function settle(tenant: Tenant, state: State, wanted: Wanted): Promise<void> {
+    await passActs(stores, tenant);
+    const next = newProcess();
+    await refresh(next, tenant, state);
+    await up(next, tenant, state, wanted);
+  }
+
+  it("is what the last spec says after a fault at any write of an edit, forth or back", async () => {
+    const counted = faulty(newProcess());
+    const [probe, probeState] = [await tenantOf(), newState()];
+    await up(stores, probe, probeState, running(straight));
+    await up(counted.stores, probe, probeState, running(through));
+    const writes = counted.writes.length;
+    assert(writes > 40, String(writes));
+
+    const crash = fc.record({
+      at: fc.integer({ min: 0, max: writes - 1 }),
+      fault: fc.constantFrom<Fault>(...faults),
+      sequel: fc.constantFrom("straight", "through", "wide"),
+    });
+    const crashes = fc.sample(crash, { seed, numRuns: CRASHES });
+    const failures: string[] = [];
+    const worker = async () => {
+      const [tenant, state] = [await tenantOf(), newState()];
+      for (let each = crashes.shift(); each && failures.length === 0; each = crashes.shift()) {
+        const { at, fault, sequel } = each;
+        const edit = state.topology?.plan.digest === through.digest ? straight : through;
+        try {
+          const failing = faulty(newProcess(), fault, at);
+          await up(failing.stores, tenant, state, running(edit)).catch(() => undefined);
+          await passActs(stores, tenant);
+          // No refresh: a plain rerun has to do.
+          const next = newProcess();
+          await up(next, tenant, state, running(plans[sequel]));
+          await assertIs(next, tenant, plans[sequel]);
+        } catch (error) {
+          failures.push(`${fault} write ${at}, then ${sequel}: ${(error as Error).stack}`);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: 3 }, worker));
+    assert.equal(failures.join("\n"), "");
+  });
+
+  it("is what the last accepted spec says, whatever came before", async () => {
+    const name = fc.constantFrom(...(Object.keys(plans) as Array<keyof typeof plans>));
+    const phase = fc.constantFrom<Wanted["phase"]>("Running", "Paused");
+    const step = fc.oneof(
+      fc.record({ kind: fc.constant("up" as const), name, phase }),
+      fc.record({
+        kind: fc.constant("crash" as const),
+        name,
+        phase,
+        at: fc.integer({ min: 0, max: 60 }),
+        fault: fc.constantFrom<Fault>(...faults),
+      }),
+      fc.record({ kind: fc.constant("concurrent" as const), names: fc.tuple(name, name), phase, keep: fc.nat(1) }),
+    );
+    const sequence = fc.tuple(fc.array(step, { minLength: 2, maxLength: STEPS }), name, phase);
+    // One tenant for all: from wherever a sequence left it, the next one goes on.
+    const tenant = await tenantOf();
+    let state = newState();
+    const property = fc.asyncProperty(sequence, async ([steps, last, lastPhase]) => {
+      for (const each of steps) {
+        await passActs(stores, tenant);
+        if (each.kind === "concurrent") {
+          const states = each.names.map(() => structuredClone(state));
+          const before = state.topology?.plan.digest;
+          const attempts = each.names.map((wanted, i) =>
+            up(newProcess(), tenant, states[i] ?? assert.fail(), { plan: plans[wanted], phase: each.phase }),
+          );
+          const results = await Promise.allSettled(attempts);
+          // Whichever machine saved Pulumi's state last.
+          state = states[each.keep] ?? assert.fail();
+          const won = each.names.filter((_, i) => results[i]?.status === "fulfilled");
+          // What changes nothing may have been done before the other one began.
+          const edits = new Set(won.filter((wanted) => plans[wanted].digest !== before));
+          assert(edits.size <= 1, `both of ${each.names} were let through`);
+          continue;
+        }
+        const wanted = { plan: plans[each.name], phase: each.phase };
+        if (each.kind === "crash") {
+          const failing = faulty(newProcess(), each.fault, each.at);
+          await up(failing.stores, tenant, state, wanted).catch(() => undefined);
+        } else {
+          await settle(tenant, state, wanted);
+          await assertIs(stores, tenant, wanted.plan);
+        }
+      }
+      await settle(tenant, state, { plan: plans[last], phase: lastPhase });
+      await assertIs(stores, tenant, plans[last]);
+    });
+    await fc.assert(property, { seed, numRuns: SEQUENCES, endOnFailure: true });
+  });
+});
