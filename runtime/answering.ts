@@ -1,9 +1,11 @@
 /** How a worker treats what is sent to it: runs each request once, answers as often as it is asked, refuses when it ends. */
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Served } from "../components/plan/figures.ts";
 import type { Bus, BusMessage } from "../components/stores/nats-bus.ts";
 import { type Frame, type Job, Jobs } from "./jobs.ts";
 import type { Metrics } from "./metrics.ts";
-import { decode, encode, HEADER_ROOM, type Run, readToWorker, tagOf, write } from "./wire.ts";
+import { Recent } from "./recent.ts";
+import { decode, encode, HEADER_ROOM, type Run, readToWorker, type ToWorker, tagOf, write } from "./wire.ts";
 
 /** What a handler is told of a request besides its body. */
 export interface RequestContext {
@@ -21,6 +23,8 @@ export interface RequestContext {
  */
 export type Handler<Body = unknown> = (body: Body, context: RequestContext) => unknown;
 
+type More = Extract<ToWorker, { kind: "more" }>;
+
 const EMPTY = new Uint8Array(0);
 
 /** Of what a handler threw, characters. */
@@ -34,6 +38,7 @@ export class Answering {
   readonly #jobs: Jobs;
   readonly #running = new Set<Job>();
   readonly #count: ReturnType<typeof countersOf>;
+  readonly #recent = new Recent(performance.now());
   readonly #sweeper: NodeJS.Timeout;
   #refusing = false;
   #idle: (() => void) | undefined;
@@ -57,6 +62,16 @@ export class Answering {
 
   get inFlight(): number {
     return this.#running.size;
+  }
+
+  get figures(): Pick<Served, "inFlight" | "outcomes" | "retries" | "recent"> {
+    const { ok, failed, interrupted, refused, repeated } = this.#count;
+    return {
+      inFlight: this.inFlight,
+      outcomes: { ok: ok.value, failed: failed.value, interrupted: interrupted.value, refused: refused.value },
+      retries: repeated.value,
+      recent: this.#recent.told(performance.now()),
+    };
   }
 
   /** From now on, what was not begun is refused. */
@@ -92,6 +107,9 @@ export class Answering {
       case "run":
         this.#ask(said, message);
         break;
+      case "more":
+        this.#more(said);
+        break;
       case "ping":
         this.#bus.publish(message.reply, EMPTY, { header: write.pong(this.state) });
         break;
@@ -119,13 +137,21 @@ export class Answering {
   }
 
   /** The caller asks again: it gets what there is since, and the rest as it comes. */
-  #again(job: Job, { from }: Run, reply: string): void {
+  #again(job: Job, { from, upTo }: Run, reply: string): void {
     this.#count.repeated.value++;
     job.replyTo = reply;
+    if (upTo !== undefined) job.takes(upTo);
     const missing = job.frames.slice(Math.max(from - job.first, 0));
     if (from < job.first) this.#send(reply, { header: write.forgotten, data: EMPTY });
     else if (missing.length === 0) this.#send(reply, { header: write.running, data: EMPTY });
     else for (const frame of missing) this.#send(reply, frame);
+  }
+
+  #more({ client, number, from, upTo }: More): void {
+    const job = this.#jobs.get(client, number);
+    if (!job) return;
+    this.#jobs.arrived(job, from);
+    job.takes(upTo);
   }
 
   #refuse(reply: string, why: string): void {
@@ -152,6 +178,7 @@ export class Answering {
   async #stream(job: Job, chunks: AsyncIterable<unknown>): Promise<void> {
     let index = 0;
     for await (const chunk of chunks) {
+      await job.room(index);
       // Nobody waits any more; leaving the loop ends the generator.
       if (job.aborted) return this.#last(job, { header: write.interrupted, data: EMPTY }, "interrupted");
       this.#emit(job, { header: write.chunk(index++, tagOf(chunk)), data: this.#fitting(chunk) });
@@ -173,7 +200,9 @@ export class Answering {
     this.#jobs.finish(job);
     this.#running.delete(job);
     this.#count[outcome].value++;
-    this.#count.seconds.observe((performance.now() - job.begun) / 1000);
+    const now = performance.now();
+    this.#count.seconds.observe((now - job.begun) / 1000);
+    this.#recent.observe(now, now - job.begun);
     if (this.#running.size === 0) this.#idle?.();
   }
 

@@ -7,10 +7,11 @@ import { backoff, pause } from "../components/stores/backoff.ts";
 import type { Bus } from "../components/stores/nats-bus.ts";
 import type { Instance } from "./balance.ts";
 import type { Directory } from "./directory.ts";
-import { type Attempt, RequestError, type RequestErrorCode, told } from "./errors.ts";
+import { type Attempt, type RequestError, type RequestErrorCode, requestError } from "./errors.ts";
 import type { Exchange, Heard, Mailbox } from "./exchange.ts";
 import type { Counter } from "./metrics.ts";
 import type { RequestOptions } from "./options.ts";
+import type { Window } from "./window.ts";
 import { type Tag, type ToClient, write } from "./wire.ts";
 
 export interface CallArgs {
@@ -25,6 +26,8 @@ export interface CallArgs {
   bus: Bus;
   retries: Counter;
   options: RequestOptions;
+  /** Of a stream's parts. @default all may come */
+  window?: Window;
 }
 
 export type Reply = Extract<ToClient, { kind: "value" | "chunk" | "end" }>;
@@ -35,12 +38,10 @@ const BACKOFF = { initialMs: 20, maxMs: 1_000 };
 export class Call {
   /** Its number among those of its client. */
   readonly number: number;
+  readonly endpoint: string;
   readonly #args: CallArgs;
-  readonly #deadlineMs: number;
-  readonly #silenceMs: number;
-  readonly #maxAttempts: number;
-  readonly #idempotent: boolean;
-  readonly #begun = performance.now();
+  readonly begun = performance.now();
+  readonly #limits: Required<Omit<RequestOptions, "signal" | "onAnswered">>;
   readonly #attempts: Attempt[] = [];
   #tried: Set<Instance> | undefined;
   #wait: (() => number) | undefined;
@@ -61,15 +62,11 @@ export class Call {
   constructor(args: CallArgs) {
     const { deadlineMs = 30_000, attemptTimeoutMs = 5_000, maxAttempts = 5, idempotent = false, signal } = args.options;
     this.number = args.number;
+    this.endpoint = args.endpoint;
     this.#args = args;
-    this.#deadlineMs = deadlineMs;
-    this.#silenceMs = attemptTimeoutMs;
-    this.#maxAttempts = maxAttempts;
-    this.#idempotent = idempotent;
-    if (signal) {
-      this.#onAbort = () => this.#exchange?.look();
-      signal.addEventListener("abort", this.#onAbort);
-    }
+    this.#limits = { deadlineMs, attemptTimeoutMs, maxAttempts, idempotent };
+    this.#onAbort = signal && (() => this.#exchange?.look());
+    if (this.#onAbort) signal?.addEventListener("abort", this.#onAbort);
   }
 
   /**
@@ -79,7 +76,7 @@ export class Call {
   async next(): Promise<Reply> {
     for (;;) {
       const exchange = this.#exchange ?? (await this.#begin());
-      const patience = Math.min(this.#silenceMs, this.#left());
+      const patience = Math.min(this.#limits.attemptTimeoutMs, this.#left());
       const heard = await exchange.next(patience);
       const reply = heard.kind === "value" ? this.#accept(heard) : await this.#judge(heard, patience);
       if (reply) return reply;
@@ -95,6 +92,12 @@ export class Call {
   abandon(): void {
     this.#abandoned = true;
     this.look();
+  }
+
+  /** To be called before `close` when the whole reply has come. */
+  answered(): void {
+    const instance = this.#instance?.id;
+    if (instance !== undefined) this.#args.options.onAnswered?.([...this.#attempts, { instance, outcome: "answered" }]);
   }
 
   /** To be called in the end, however it ended. A handler that still works for it hears that nobody waits. */
@@ -132,6 +135,8 @@ export class Call {
         await this.#elsewhere(`refused it (${heard.why})`, false);
         return undefined;
       case "interrupted":
+        // A worker counts the deadline, too.
+        this.#requireTime();
         directory.turnedAway(instance, "draining");
         return this.#doubted("ended before its handler did", `${instance.id} ended before its handler did`);
       case "forgotten":
@@ -146,7 +151,7 @@ export class Call {
         return undefined;
       case "silence": {
         const outcome = `no answer within ${Math.round(waitedMs)} ms`;
-        if (waitedMs === this.#silenceMs && bus.connected) directory.unanswered(instance);
+        if (waitedMs === this.#limits.attemptTimeoutMs && bus.connected) directory.unanswered(instance);
         if (this.#left() === 0) this.#note(outcome);
         else if (this.#movable && bus.connected) await this.#elsewhere(outcome, true);
         else await this.#askAgain(outcome);
@@ -166,7 +171,7 @@ export class Call {
 
   /** Whether it may be sent elsewhere although it may have been run. */
   get #movable(): boolean {
-    return this.#idempotent && this.#received === 0;
+    return this.#limits.idempotent && this.#received === 0;
   }
 
   async #doubted(outcome: string, told: string): Promise<undefined> {
@@ -178,9 +183,14 @@ export class Call {
   }
 
   #accept(reply: Reply): Reply {
-    this.#args.directory.answered(this.#instance as Instance);
+    const { directory, window, bus, mailbox, number } = this.#args;
+    const instance = this.#instance as Instance;
+    directory.answered(instance);
     this.#received++;
     this.#ended = reply.kind !== "chunk";
+    const upTo = this.#ended ? undefined : window?.read(this.#received);
+    const { client } = mailbox;
+    if (upTo) bus.publish(instance.subject, EMPTY, { header: write.more(client, number, this.#received, upTo) });
     return reply;
   }
 
@@ -202,11 +212,13 @@ export class Call {
   }
 
   #send(instance: Instance): Exchange {
-    const { mailbox, number, settled, tag, body } = this.#args;
+    const { mailbox, number, settled, tag, body, window } = this.#args;
     const leftMs = Math.ceil(this.#left());
-    const header = write.run({ client: mailbox.client, number, settled: settled(), leftMs, from: this.#received, tag });
+    const from = this.#received;
+    const { client } = mailbox;
+    const run = { client, number, settled: settled(), leftMs, from, tag, upTo: window?.open(from) };
     this.#sent++;
-    this.#exchange = mailbox.send(instance.subject, header, body);
+    this.#exchange = mailbox.send(instance.subject, write.run(run), body);
     return this.#exchange;
   }
 
@@ -227,10 +239,9 @@ export class Call {
     const { directory, retries } = this.#args;
     this.#note(outcome);
     this.#mayHaveRun ||= mayHaveRun;
-    this.#tried ??= new Set();
-    this.#tried.add(this.#instance as Instance);
+    this.#tried = (this.#tried ?? new Set()).add(this.#instance as Instance);
     this.#leave();
-    if (this.#instances >= this.#maxAttempts)
+    if (this.#instances >= this.#limits.maxAttempts)
       throw this.#error(this.#unanswered, `no answer from ${this.#instances} instances, the most that are asked`);
     if (!directory.budget.spend())
       throw this.#error(this.#unanswered, "the retry budget is spent, for too many requests were sent again already");
@@ -251,7 +262,7 @@ export class Call {
   }
 
   #left(): number {
-    return Math.max(0, this.#begun + this.#deadlineMs - performance.now());
+    return Math.max(0, this.begun + this.#limits.deadlineMs - performance.now());
   }
 
   #requireTime(): void {
@@ -259,7 +270,7 @@ export class Call {
     if (this.#args.options.signal?.aborted) throw this.#error("aborted", "the caller's signal was aborted");
     if (this.#left() > 0) return;
     const cut = this.#received > 0 ? `, ${this.#received} parts of its reply have come` : "";
-    throw this.#error(this.#unanswered, `no answer within its deadline of ${this.#deadlineMs} ms${cut}`);
+    throw this.#error(this.#unanswered, `no answer within its deadline of ${this.#limits.deadlineMs} ms${cut}`);
   }
 
   get #unanswered(): RequestErrorCode {
@@ -280,17 +291,7 @@ export class Call {
 
   #error(code: RequestErrorCode, why: string, cause?: unknown): RequestError {
     const { endpoint, directory } = this.#args;
-    const attempts = this.#attempts;
-    if (code === "failed")
-      return new RequestError(`request to '${endpoint}': ${why}`, { code, endpoint, attempts, cause });
-    const advice = {
-      unavailable: "it was not run: send it again",
-      "outcome-unknown": "it may have been run: mark it idempotent if it may be run twice",
-      aborted: "it may have been run",
-      invalid: "correct it",
-    }[code];
-    const message = `request to '${endpoint}': ${why}; ${told(attempts)}; ${directory.summary}; ${advice}`;
-    return new RequestError(message, { code, endpoint, attempts, cause });
+    return requestError(why, { code, endpoint, attempts: this.#attempts, summary: directory.summary, cause });
   }
 }
 

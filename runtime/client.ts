@@ -1,12 +1,16 @@
 /** The asking side: finds instances, chooses one, and tries again where that is honest. */
-import { Call, type Reply } from "./call.ts";
+import type { Asked } from "../components/plan/figures.ts";
+import { Call } from "./call.ts";
 import { type Connection, type ConnectionOptions, openConnection } from "./connection.ts";
 import { Directory } from "./directory.ts";
 import { RequestError } from "./errors.ts";
 import { Mailbox } from "./exchange.ts";
+import { answerFigures } from "./figures.ts";
 import { type Counter, type Histogram, Metrics } from "./metrics.ts";
 import type { RequestOptions } from "./options.ts";
+import { Recent } from "./recent.ts";
 import { requireEndpoint } from "./registration.ts";
+import { Window } from "./window.ts";
 import { decode, encode, HEADER_ROOM, tagOf } from "./wire.ts";
 
 export interface ClientOptions extends ConnectionOptions {
@@ -30,11 +34,22 @@ export interface InstanceStatus {
   inFlight: number;
 }
 
+const OUTCOMES = ["ok", "unavailable", "outcome-unknown", "failed", "invalid", "aborted"] as const;
+type Outcome = (typeof OUTCOMES)[number];
+
+const outcomeOf = (error: unknown): Outcome => (error instanceof RequestError ? error.code : "aborted");
+
+/** Parts of a streamed reply that may wait for their reader: at most 32 MiB, by NATS' default bound of a message. */
+const UNREAD = 32;
+
 interface Endpoint {
+  name: string;
   directory: Directory;
+  inFlight: number;
   retries: Counter;
   seconds: Histogram;
-  outcomes: Map<string, Counter>;
+  recent: Recent;
+  outcomes: Record<Outcome, Counter>;
 }
 
 export class Client {
@@ -44,6 +59,7 @@ export class Client {
   readonly #endpoints = new Map<string, Endpoint>();
   readonly #calls = new Map<number, Call>();
   readonly #healthIntervalMs: number;
+  readonly #stopAnswering: () => Promise<void>;
   #number = 0;
   #closed = false;
 
@@ -52,6 +68,7 @@ export class Client {
     this.#mailbox = new Mailbox(connection.bus);
     this.#healthIntervalMs = healthIntervalMs;
     this.#metrics.gauge("ringfence_client_in_flight", "Requests waited for.", {}, () => this.#calls.size);
+    this.#stopAnswering = answerFigures(connection, () => ({ asks: [...this.#endpoints.values()].map(figuresOf) }));
     // What was under way when the connection broke may be lost, in either direction.
     connection.bus.onConnection((connected) => {
       for (const { directory } of this.#endpoints.values()) directory.reconsider();
@@ -71,10 +88,8 @@ export class Client {
    * @throws RequestError
    */
   async request<Answer = unknown>(endpoint: string, body: unknown, options: RequestOptions = {}): Promise<Answer> {
-    const begun = performance.now();
-    const { directory, retries, seconds, outcomes } = this.#endpoint(endpoint);
-    const call = this.#call(endpoint, body, { directory, retries, options });
-    let outcome = "aborted";
+    const call = this.#call(endpoint, body, options);
+    let outcome: Outcome = "aborted";
     try {
       const reply = await call.next();
       if (reply.kind !== "value") {
@@ -84,19 +99,19 @@ export class Client {
         });
       }
       outcome = "ok";
+      call.answered();
       return decode(reply.data, reply.tag) as Answer;
     } catch (error) {
-      if (error instanceof RequestError) outcome = error.code;
+      outcome = outcomeOf(error);
       throw error;
     } finally {
-      this.#end(call, outcomes, outcome);
-      seconds.observe((performance.now() - begun) / 1000);
+      this.#end(call, outcome);
     }
   }
 
   /**
    * Sends a request whose reply comes in parts. It ends without an error only when every part has come; leaving the loop
-   * tells the handler that nobody waits.
+   * tells the handler that nobody waits. The handler waits for a caller that reads slowly: 32 parts may be unread.
    * @throws RequestError, also between two parts
    */
   async *stream<Chunk = unknown>(
@@ -104,24 +119,22 @@ export class Client {
     body: unknown,
     options: RequestOptions = {},
   ): AsyncGenerator<Chunk, void> {
-    const begun = performance.now();
-    const { directory, retries, seconds, outcomes } = this.#endpoint(endpoint);
-    const call = this.#call(endpoint, body, { directory, retries, options });
-    let outcome = "aborted";
+    const call = this.#call(endpoint, body, options, new Window(UNREAD));
+    let outcome: Outcome = "aborted";
     try {
       for (;;) {
-        const reply: Reply = await call.next();
+        const reply = await call.next();
         if (reply.kind === "end") break;
         yield decode(reply.data, reply.tag) as Chunk;
         if (reply.kind === "value") break;
       }
       outcome = "ok";
+      call.answered();
     } catch (error) {
-      if (error instanceof RequestError) outcome = error.code;
+      outcome = outcomeOf(error);
       throw error;
     } finally {
-      this.#end(call, outcomes, outcome);
-      seconds.observe((performance.now() - begun) / 1000);
+      this.#end(call, outcome);
     }
   }
 
@@ -150,6 +163,7 @@ export class Client {
     this.#closed = true;
     for (const { directory } of this.#endpoints.values()) directory.close();
     for (const call of this.#calls.values()) call.abandon();
+    await this.#stopAnswering().catch(() => undefined);
     await this.#mailbox.close().catch(() => undefined);
     await this.#connection.close();
   }
@@ -160,6 +174,9 @@ export class Client {
     requireEndpoint(endpoint);
     const metrics = this.#metrics;
     const made: Endpoint = {
+      name: endpoint,
+      inFlight: 0,
+      recent: new Recent(performance.now()),
       directory: new Directory(endpoint, {
         connection: this.#connection,
         mailbox: this.#mailbox,
@@ -168,22 +185,20 @@ export class Client {
       }),
       retries: metrics.counter("ringfence_client_retries_total", "Requests sent to another instance.", { endpoint }),
       seconds: metrics.histogram("ringfence_client_request_seconds", "From a request to its last part.", { endpoint }),
-      outcomes: new Map(
-        ["ok", "unavailable", "outcome-unknown", "failed", "invalid", "aborted"].map((outcome) => [
+      outcomes: Object.fromEntries(
+        OUTCOMES.map((outcome) => [
           outcome,
           metrics.counter("ringfence_client_requests_total", "Requests by what became of them.", { endpoint, outcome }),
         ]),
-      ),
+      ) as Endpoint["outcomes"],
     };
     this.#endpoints.set(endpoint, made);
     return made;
   }
 
-  #call(
-    endpoint: string,
-    body: unknown,
-    { directory, retries, options }: { directory: Directory; retries: Counter; options: RequestOptions },
-  ): Call {
+  #call(endpoint: string, body: unknown, options: RequestOptions, window?: Window): Call {
+    const found = this.#endpoint(endpoint);
+    const { directory, retries } = found;
     const invalid = (why: string, cause?: unknown) =>
       new RequestError(`request to '${endpoint}': ${why}`, { code: "invalid", endpoint, cause });
     if (this.#closed)
@@ -211,19 +226,37 @@ export class Client {
       bus,
       retries,
       options,
+      ...(window !== undefined && { window }),
     });
     this.#calls.set(number, call);
+    found.inFlight++;
     return call;
   }
 
   /** The oldest that is waited for comes first. */
   readonly #settled = (): number => this.#calls.keys().next().value ?? this.#number;
 
-  #end(call: Call, outcomes: Map<string, Counter>, outcome: string): void {
+  #end(call: Call, outcome: Outcome): void {
     call.close();
     this.#calls.delete(call.number);
-    (outcomes.get(outcome) as Counter).value++;
+    const of = this.#endpoints.get(call.endpoint) as Endpoint;
+    const now = performance.now();
+    of.inFlight--;
+    of.outcomes[outcome].value++;
+    of.seconds.observe((now - call.begun) / 1000);
+    of.recent.observe(now, now - call.begun);
   }
+}
+
+function figuresOf({ name, inFlight, retries, outcomes, directory, recent }: Endpoint): Asked {
+  return {
+    endpoint: name,
+    inFlight,
+    outcomes: Object.fromEntries(OUTCOMES.map((outcome) => [outcome, outcomes[outcome].value])),
+    retries: retries.value,
+    recent: recent.told(performance.now()),
+    instances: directory.usable,
+  };
 }
 
 let shared: Promise<Client> | undefined;

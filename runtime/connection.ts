@@ -17,6 +17,9 @@ export interface Connection {
   bus: Bus;
   /** What every key begins with. */
   prefix: string;
+  /** For people: which vertex this is, and where it runs. */
+  vertex: string;
+  host: string;
   log: (line: string) => void;
   close(): Promise<void>;
 }
@@ -55,12 +58,13 @@ export async function openConnection(role: string, { env = process.env, log }: C
     name: `${env.RINGFENCE_VERTEX ?? "ringfence"} ${role} (${hostname()})`,
   });
   const etcd = new EtcdSession(etcdAccess);
+  const { RINGFENCE_ETCD_PREFIX: prefix = "", RINGFENCE_VERTEX: vertex = "" } = env;
   const close = async () => {
     etcd.close();
     await bus.close();
   };
   // Behind a proxy that puts the prefix there, nothing is set.
-  return { etcd, bus, prefix: env.RINGFENCE_ETCD_PREFIX ?? "", log: log ?? toStderr, close };
+  return { etcd, bus, prefix, vertex, host: env.HOSTNAME ?? hostname(), log: log ?? toStderr, close };
 }
 
 const toStderr = (line: string) => process.stderr.write(`ringfence: ${line}\n`);

@@ -96,6 +96,11 @@ export class Directory {
     return [...this.#instances.values()];
   }
 
+  /** How many may be chosen. */
+  get usable(): number {
+    return this.#balancer.size;
+  }
+
   /** For errors: `3 instances known, 1 usable`. */
   get summary(): string {
     const { bus } = this.#connection;

@@ -46,3 +46,26 @@ export function told(attempts: readonly Attempt[]): string {
   const list = parts.map(({ text, times }) => (times > 1 ? `${text} (${times} times)` : text)).join(", ");
   return `${attempts.length === 1 ? "1 attempt" : `${attempts.length} attempts`}: ${list}`;
 }
+
+const ADVICE: Record<Exclude<RequestErrorCode, "failed">, string> = {
+  unavailable: "it was not run: send it again",
+  "outcome-unknown": "it may have been run: mark it idempotent if it may be run twice",
+  aborted: "it may have been run",
+  invalid: "correct it",
+};
+
+/**
+ * @param why what ended it
+ * @param details.summary of the instances that are known
+ */
+export function requestError(
+  why: string,
+  {
+    summary,
+    ...details
+  }: { code: RequestErrorCode; endpoint: string; attempts: readonly Attempt[]; summary: string; cause?: unknown },
+): RequestError {
+  const { code, endpoint, attempts } = details;
+  const context = code === "failed" ? "" : `; ${told(attempts)}; ${summary}; ${ADVICE[code]}`;
+  return new RequestError(`request to '${endpoint}': ${why}${context}`, details);
+}

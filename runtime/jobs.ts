@@ -32,14 +32,17 @@ export class Job {
   /** The number of the first frame that is still kept. */
   first = 0;
   bytes = 0;
+  #upTo: number;
+  #room: (() => void) | undefined;
   #abort: AbortController | undefined;
   #aborted: Error | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor({ client, number, leftMs }: Run, replyTo: string) {
+  constructor({ client, number, leftMs, upTo = Number.POSITIVE_INFINITY }: Run, replyTo: string) {
     this.id = `${client}.${number}`;
     this.deadline = Date.now() + leftMs;
     this.replyTo = replyTo;
+    this.#upTo = upTo;
   }
 
   /** Made when a handler asks for it: most never do. */
@@ -55,6 +58,23 @@ export class Job {
     return this.#abort.signal;
   }
 
+  /** The caller takes the parts before this one. */
+  takes(upTo: number): void {
+    this.#upTo = Math.max(this.#upTo, upTo);
+    this.#room?.();
+  }
+
+  /** Resolves when the caller takes this part, or waits no more. */
+  async room(part: number): Promise<void> {
+    if (part < this.#upTo) return;
+    // Asked for, its deadline counts.
+    void this.signal;
+    while (part >= this.#upTo && !this.#aborted)
+      await new Promise<void>((resolve) => {
+        this.#room = resolve;
+      });
+  }
+
   get aborted(): boolean {
     return this.#aborted !== undefined;
   }
@@ -62,6 +82,7 @@ export class Job {
   abort(why: string): void {
     this.#aborted ??= new Error(why);
     this.#abort?.abort(this.#aborted);
+    this.#room?.();
     clearTimeout(this.#timer);
   }
 
@@ -123,6 +144,11 @@ export class Jobs {
     job.bytes += frame.data.length;
     this.#bytes += frame.data.length;
     while (job.bytes > this.#limit * LARGEST_SHARE && job.frames.length > 1) this.#forgetFirst(job);
+  }
+
+  /** The caller has the frames before this one, and never asks for them again. */
+  arrived(job: Job, from: number): void {
+    while (job.first < from && job.frames.length > 0) this.#forgetFirst(job);
   }
 
   finish(job: Job): void {

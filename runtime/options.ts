@@ -1,3 +1,5 @@
+import type { Attempt } from "./errors.ts";
+
 /** What a caller may ask for. */
 export interface RequestOptions {
   /**
@@ -16,4 +18,6 @@ export interface RequestOptions {
   maxAttempts?: number;
   /** Ends the request from the caller's side; the handler hears of it. */
   signal?: AbortSignal;
+  /** Hears who was asked of a request that was answered: the last one answered it. */
+  onAnswered?: (attempts: readonly Attempt[]) => void;
 }

@@ -1,4 +1,5 @@
 /** How an instance makes itself known: one key below the tenant's prefix, whose value says where it listens. */
+import { INSTANCES } from "../components/plan/figures.ts";
 import { VisibleError } from "../components/plan/visible-error.ts";
 
 /** What is written of an instance; it never changes while the instance lives. */
@@ -26,7 +27,7 @@ export function requireEndpoint(endpoint: string): void {
 }
 
 /** The keys of an endpoint's instances. */
-export const instancesOf = (prefix: string, endpoint: string): string => `${prefix}runtime/v1/instances/${endpoint}/`;
+export const instancesOf = (prefix: string, endpoint: string): string => `${prefix}${INSTANCES}${endpoint}/`;
 
 export const subjectOf = (endpoint: string, id: string): string => `ringfence.v1.${endpoint}.${id}`;
 

@@ -3,6 +3,7 @@
  *
  * A request is named by its client and a number that grows by one. `run` may come several times for the same request:
  * the worker runs it once, and answers each time with the frames from `from` on. A plain reply has no header at all.
+ * A worker from before `more` knows neither that nor `upTo`, and sends a stream without waiting.
  */
 
 /** A request as it travels. */
@@ -16,6 +17,8 @@ export interface Run {
   /** The frames that the client has already. */
   from: number;
   tag: Tag;
+  /** The parts of a stream that the client takes, from the first on; it takes more later. @default all */
+  upTo?: number | undefined;
 }
 
 /** How a body is written: `j` JSON, `b` bytes as they are. */
@@ -23,6 +26,8 @@ export type Tag = "j" | "b";
 
 export type ToWorker =
   | ({ kind: "run" } & Run)
+  /** The client has read `from` parts, and takes those before `upTo`. */
+  | { kind: "more"; client: string; number: number; from: number; upTo: number }
   | { kind: "cancel"; client: string; number: number }
   | { kind: "ping" }
   | { kind: "unknown" };
@@ -49,8 +54,10 @@ export type ToClient =
 export const HEADER_ROOM = 512;
 
 export const write = {
-  run: ({ client, number, settled, leftMs, from, tag }: Run): string =>
-    `run ${client} ${number} ${settled} ${leftMs} ${from} ${tag}`,
+  run: ({ client, number, settled, leftMs, from, tag, upTo }: Run): string =>
+    `run ${client} ${number} ${settled} ${leftMs} ${from} ${tag}${upTo === undefined ? "" : ` ${upTo}`}`,
+  more: (client: string, number: number, from: number, upTo: number): string =>
+    `more ${client} ${number} ${from} ${upTo}`,
   cancel: (client: string, number: number): string => `cancel ${client} ${number}`,
   ping: "ping",
   /** undefined: a JSON value needs no header. */
@@ -68,8 +75,21 @@ export const write = {
 export function readToWorker(header: string): ToWorker {
   const [kind, client = "", ...rest] = header.split(" ");
   if (kind === "run") {
-    const [number, settled, leftMs, from] = rest.map(Number) as [number, number, number, number];
-    return { kind, client, number, settled, leftMs, from, tag: rest[4] === "b" ? "b" : "j" };
+    const [number, settled, leftMs, from, tag, upTo] = rest;
+    return {
+      kind,
+      client,
+      number: Number(number),
+      settled: Number(settled),
+      leftMs: Number(leftMs),
+      from: Number(from),
+      tag: tag === "b" ? "b" : "j",
+      upTo: upTo === undefined ? undefined : Number(upTo),
+    };
+  }
+  if (kind === "more") {
+    const [number, from, upTo] = rest.map(Number) as [number, number, number];
+    return { kind, client, number, from, upTo };
   }
   if (kind === "cancel") return { kind, client, number: Number(rest[0]) };
   return { kind: kind === "ping" ? kind : "unknown" };
@@ -102,14 +122,16 @@ export function readToClient(message: { header: string; data: Uint8Array; nobody
 }
 
 const decoder = new TextDecoder();
-const encoder = new TextEncoder();
 const EMPTY = new Uint8Array(0);
 
 export const tagOf = (body: unknown): Tag => (body instanceof Uint8Array ? "b" : "j");
 
-/** @throws TypeError for what JSON cannot write */
+/**
+ * By Buffer, which takes a seventh of the time of TextEncoder for what is short.
+ * @throws TypeError for what JSON cannot write
+ */
 export const encode = (body: unknown): Uint8Array =>
-  body instanceof Uint8Array ? body : body === undefined ? EMPTY : encoder.encode(JSON.stringify(body));
+  body instanceof Uint8Array ? body : body === undefined ? EMPTY : Buffer.from(JSON.stringify(body));
 
 /** @throws SyntaxError */
 export function decode(data: Uint8Array, tag: Tag): unknown {

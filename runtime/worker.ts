@@ -1,10 +1,10 @@
 /** The serving side: an instance of an endpoint, from its registration to its end without a lost request. */
 import { randomBytes } from "node:crypto";
-import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { HeldKey } from "../components/stores/etcd-held.ts";
 import { Answering, type Handler } from "./answering.ts";
 import { type Connection, type ConnectionOptions, openConnection } from "./connection.ts";
+import { answerFigures } from "./figures.ts";
 import { serveHealth } from "./health.ts";
 import { type Counter, Metrics } from "./metrics.ts";
 import { instancesOf, type Registration, requireEndpoint, subjectOf } from "./registration.ts";
@@ -26,7 +26,7 @@ export interface ServeOptions extends ConnectionOptions {
   graceSeconds?: number;
   /** Where `/live`, `/ready` and `/metrics` are; 0 takes any port, `false` serves none. @default 9090 */
   port?: number | false;
-  /** The address for that port. @default "0.0.0.0" */
+  /** The address for that port. @default RINGFENCE_BIND_ADDRESS, else "0.0.0.0" */
   host?: string;
   /** Which rollout of the vertex this is; clients prefer the newest. @default RINGFENCE_ROLLOUT, else none */
   rollout?: string;
@@ -134,11 +134,20 @@ class Instance implements Worker {
     return this.#answering.inFlight;
   }
 
-  async start({ port = 9090, host = "0.0.0.0" }: ServeOptions): Promise<void> {
+  async start({ port = 9090, env = process.env, host = env.RINGFENCE_BIND_ADDRESS ?? "0.0.0.0" }: ServeOptions) {
     const { bus, etcd, prefix, log } = this.#connection;
     const { instance: id } = this;
     const subject = subjectOf(this.#endpoint, id);
     this.#unsubscribe = bus.subscribe(subject, (message) => this.#answering.take(message));
+    answerFigures(this.#connection, () => ({
+      serves: {
+        endpoint: this.#endpoint,
+        instance: id,
+        rollout: this.#rollout,
+        state: this.#state,
+        ...this.#answering.figures,
+      },
+    }));
     if (port !== false) {
       const health = await serveHealth(
         { dead: () => this.#dead, unready: () => this.#unready(), metrics: () => this.#metrics.text() },
@@ -154,7 +163,7 @@ class Instance implements Worker {
       subject,
       rollout: this.#rollout,
       started: Date.now(),
-      host: hostname(),
+      host: this.#connection.host,
     });
     this.#held = await HeldKey.hold(
       etcd,

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { addedTimes, percentileOf, rateOf } from "../../components/plan/figures.ts";
 import { Balancer, type Instance } from "../../runtime/balance.ts";
 import { told } from "../../runtime/errors.ts";
 import { Metrics } from "../../runtime/metrics.ts";
+import { Recent } from "../../runtime/recent.ts";
 import { RetryBudget } from "../../runtime/retry.ts";
 
 const instance = (id: string, of: Partial<Instance> & { busy?: number } = {}): Instance => {
@@ -68,14 +70,49 @@ describe("the balancer", () => {
 });
 
 describe("the retry budget", () => {
-  it("allows a burst, and one in five requests after it", () => {
-    const budget = new RetryBudget();
+  it("allows a burst, and one in five requests after it, and a few a second whatever comes", () => {
+    let now = 0;
+    const budget = new RetryBudget(() => now);
     const spend = () => Array.from({ length: 1_000 }, () => budget.spend()).filter(Boolean).length;
     assert.equal(spend(), 20);
     for (let i = 0; i < 51; i++) budget.earn();
     assert.equal(spend(), 10);
     for (let i = 0; i < 10_000; i++) budget.earn();
     assert.equal(spend(), 20);
+    now = 3_000;
+    assert.equal(spend(), 6);
+    now = 1_000_000;
+    assert.equal(spend(), 20);
+  });
+});
+
+describe("the figures of the last ten seconds", () => {
+  it("count what is not older, to a twentieth", () => {
+    const recent = new Recent(500);
+    for (let i = 0; i < 100; i++) recent.observe(600, i < 90 ? 10 : 400);
+    const { seconds, times } = recent.told(1_500);
+    assert.equal(seconds, 1);
+    assert.equal(rateOf([{ seconds, times }]), 100);
+    const near = (ms: number | undefined, wanted: number) =>
+      assert.ok(Math.abs((ms ?? 0) / wanted - 1) < 0.05, `${ms}`);
+    near(percentileOf(times, 0.5), 10);
+    near(percentileOf(times, 0.99), 400);
+    recent.observe(9_900, 1);
+    assert.equal(rateOf([recent.told(9_900)]).toFixed(2), (101 / 9.4).toFixed(2));
+    assert.deepEqual(Object.values(recent.told(10_000).times), [1]);
+    assert.deepEqual(recent.told(60_000), { seconds: 9, times: {} });
+  });
+
+  it("of several processes are those of all that they answered", () => {
+    const [quick, slow] = [new Recent(0), new Recent(0)];
+    for (let i = 0; i < 98; i++) quick.observe(1, 1);
+    for (let i = 0; i < 2; i++) slow.observe(1, 1_000);
+    const all = addedTimes([quick.told(1_000).times, slow.told(1_000).times]);
+    assert.deepEqual(
+      [0.5, 0.98, 0.99].map((share) => Math.round(percentileOf(all, share) ?? 0) > 500),
+      [false, false, true],
+    );
+    assert.equal(percentileOf({}, 0.5), undefined);
   });
 });
 
