@@ -76,9 +76,9 @@ const arrows = [
   },
   {
     name: "cli-to-tenancy-and-dev",
-    comment: "The command line is one more caller of the protocol; the clients stay behind it.",
+    comment: "The command line is one more caller of the protocol and of pipelines; the clients stay behind both.",
     from: "^cli/",
-    may: [tenancy, plan, "^dev/"],
+    may: [tenancy, plan, "^dev/", "^runtime/"],
   },
   {
     name: "runtime-to-stores",

@@ -1,16 +1,7 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import {
-  GPU_RESOURCE,
-  type GpuVertex,
-  memoryLabel,
-  nodeLabels,
-  type PoolInput,
-  poolSpec,
-  resourceOf,
-  sharedPoolProblems,
-  surgeOf,
-} from "./plan/gpu.ts";
+import { GPU_RESOURCE, memoryLabel, nodeLabels, type PoolInput, poolSpec, resourceOf } from "./plan/gpu.ts";
+import { type GpuVertex, sharedPoolProblems, surgeOf } from "./plan/gpu-room.ts";
 import { InvalidSpec, type Problem, parse, problemsSoFar } from "./plan/problem.ts";
 
 export interface GpuPoolArgs {
@@ -66,7 +57,8 @@ export interface GpuPoolArgs {
   };
   /**
    * How updates exchange pods: with `surge` each vertex starts a pod before it stops one, so nothing is missing and GPUs for
-   * one pod more have to be free; with `replace` it stops one first, for pools that are used to the last GPU. @default "surge"
+   * one pod more have to be free; with `replace` it stops one first, for pools that are used to the last GPU.
+   * @default "surge" for each vertex that the pipeline's quota and the known size of the pool leave room for, else "replace"
    */
   rollout?: "surge" | "replace";
 }
@@ -84,7 +76,7 @@ export class GpuPool extends pulumi.ComponentResource {
   readonly nodeSelector: pulumi.Output<Record<string, string>>;
   /** Lets pods onto the pool's nodes. */
   readonly tolerations: k8s.types.input.core.v1.Toleration[];
-  /** How Deployments on the pool exchange their pods. */
+  /** How Deployments on the pool exchange their pods, where no plan has counted them. */
   readonly rollingUpdate: { maxSurge: number; maxUnavailable: number };
   readonly #priorityClass: pulumi.Input<string> | undefined;
   /** What pipelines of this program have on the pool. */

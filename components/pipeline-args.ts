@@ -1,8 +1,10 @@
 /** What a pipeline is told. */
 import type * as pulumi from "@pulumi/pulumi";
 import type { EtcdProxyArgs } from "./etcd-proxy.ts";
+import type { AvailabilityInput } from "./plan/availability.ts";
 import type { PlanesInput } from "./plan/planes.ts";
 import type { Isolation, OnResidue, Phase } from "./plan/spec.ts";
+import type { BuffersInput, EdgeSpec, LimitsInput, ScaleInput, VertexKind } from "./plan/topology-spec.ts";
 import type { Platform } from "./platform.ts";
 import type { QuotaArgs } from "./quota.ts";
 import type { JetStreamArgs } from "./resources/nats-account.ts";
@@ -10,8 +12,16 @@ import type { WorkloadArgs } from "./vertex.ts";
 
 /** A vertex, as a pipeline's args have it. */
 export interface PipelineVertexArgs extends WorkloadArgs {
-  /** Pods while the pipeline runs. @default 1 */
+  /** Pods while the pipeline runs, within `scale`. @default 1 */
   replicas?: pulumi.Input<number>;
+  /** The fewest and the most pods while the pipeline runs: `replicas` beyond it is clamped, as in NumaFlow. @default no bounds */
+  scale?: ScaleInput | undefined;
+  /** What it is in a pipeline with `edges`, where every vertex has one: what only sends, what does both, what only receives. */
+  kind?: VertexKind | undefined;
+  /** Buffers that share the messages sent to it; only with a `stream` edge that leads to it. @default 1 */
+  partitions?: number | undefined;
+  /** That a processor reduces many messages to one; `keyed` sends all messages of one key to one partition. @default it does not */
+  reduce?: { keyed?: boolean | undefined } | undefined;
   /**
    * The component of NVIDIA Dynamo that the vertex is (`frontend`, `backend`, `prefill`, …): sets DYN_NAMESPACE, DYN_COMPONENT
    * and the planes, and opens the ports that they need. @default not a part of Dynamo
@@ -28,6 +38,45 @@ export interface PipelineVertexArgs extends WorkloadArgs {
   };
 }
 
+/** An edge: from one vertex to another, by name. */
+export type EdgeArgs = EdgeSpec;
+
+/** How every buffer of a pipeline is kept; all have a place on disk. */
+export interface BuffersArgs extends BuffersInput {
+  /**
+   * `limits` keeps messages that were read until `maxMessages` or `maxAgeSeconds`, `workqueue` and `interest` until they are
+   * acknowledged. Another one makes the buffers anew, which needs them to be drained. @default "limits"
+   */
+  retention?: "limits" | "workqueue" | "interest" | undefined;
+  /** The most messages in a buffer, read ones included. @default 100000 */
+  maxMessages?: number | undefined;
+  /** Messages older than that are dropped, read or not; 0 keeps them. @default 259200, three days */
+  maxAgeSeconds?: number | undefined;
+  /** Of each buffer and bucket in JetStream's cluster, 1 to 5. @default 3 */
+  replicas?: number | undefined;
+  /** Seconds in which a second message of one id is taken for the first one. @default 60 */
+  dedupWindowSeconds?: number | undefined;
+  /** Seconds after which a message that nobody acknowledges is delivered again. @default 60 */
+  ackWaitSeconds?: number | undefined;
+  /** The most messages of a buffer that are delivered and not acknowledged. @default 25000 */
+  maxAckPending?: number | undefined;
+  /**
+   * Let buffers that leave the topology, or have to be made anew, take their unread messages with them. @default false, they stay
+   * until they are drained
+   */
+  discard?: boolean | undefined;
+}
+
+/** How much vertices read at once, and how full they let a buffer become. */
+export interface LimitsArgs extends LimitsInput {
+  /** Messages that are read at once. @default 500 */
+  readBatchSize?: number | undefined;
+  /** Unread messages that a buffer is made for, at most `buffers.maxMessages`. @default 30000 */
+  bufferMaxLength?: number | undefined;
+  /** Writers wait while a buffer is fuller than this percentage of `bufferMaxLength`. @default 80 */
+  bufferUsageLimit?: number | undefined;
+}
+
 export interface PipelineArgs {
   /** Whose etcd, NATS and Kubernetes provider to use; a provider in the pipeline's own options has no say. */
   platform: Platform;
@@ -35,10 +84,29 @@ export interface PipelineArgs {
   realm?: string;
   /** By name: at most 63 lower-case letters, digits and inner hyphens, a letter first; at least one. */
   vertices: Record<string, PipelineVertexArgs>;
+  /** The phase, and the way there. It holds for every vertex; none has one of its own. */
   lifecycle?: {
-    /** `Paused` keeps the tenant and takes every vertex to zero pods. @default "Running" */
+    /**
+     * `Paused` keeps the tenant and takes every vertex to zero pods. With edges: the sources first, the rest once every buffer is
+     * drained or the grace is over; there it has to be a plain value, for it decides the order. @default "Running"
+     */
     desiredPhase?: pulumi.Input<Phase>;
+    /** Seconds that a pause waits at most for the buffers to drain; only with edges. @default 30, as NumaFlow */
+    pauseGracePeriodSeconds?: number | undefined;
+    /** The same when the pipeline is destroyed. @default 30, as NumaFlow */
+    deletionGracePeriodSeconds?: number | undefined;
   };
+  /**
+   * How messages go from vertex to vertex: `stream` through buffers in JetStream, `request` by requests over NATS
+   * (docs/topology.md). @default none; vertices find each other by themselves
+   */
+  edges?: EdgeArgs[] | undefined;
+  /** How the buffers are kept; only with edges. @default as NumaFlow keeps them, see each field */
+  buffers?: BuffersArgs | undefined;
+  /** How much is read and buffered; only with edges. @default as NumaFlow, see each field */
+  limits?: LimitsArgs | undefined;
+  /** How the pods of every vertex end; a vertex' own `availability` goes before it, field by field. @default see each field */
+  availability?: AvailabilityInput;
   /**
    * What its vertices find each other, send requests and tell of events through: `brokered` is etcd and NATS, `native` is
    * Kubernetes, TCP and ZeroMQ, or each. Vertices get the credentials of these planes only. @default "brokered"

@@ -1,25 +1,41 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { GpuPool } from "./gpu-pool.ts";
+import type { VertexLoader } from "./adapter-loader.ts";
 import type { PipelineArgs, PipelineVertexArgs } from "./pipeline-args.ts";
-import { compile, endpointOf, isolationOf, openingsOf, type Plan, type VertexPlan } from "./plan/compile.ts";
-import { GPU_RESOURCE, type PoolInput } from "./plan/gpu.ts";
+import { defined, planOf, realmOf } from "./pipeline-plan.ts";
+import { dynamoEnv, restartOf } from "./plan/availability.ts";
+import {
+  endpointOf,
+  isolationOf,
+  lifecycleOf,
+  openingsOf,
+  type PlainLifecycle,
+  type Plan,
+  type VertexPlan,
+} from "./plan/compile.ts";
+import { GPU_RESOURCE } from "./plan/gpu.ts";
+import { SCALE_ANNOTATION, scaleText } from "./plan/labels.ts";
 import { logicalName } from "./plan/names.ts";
 import { type Observable, observable } from "./plan/observability/scrape.ts";
 import { componentEnv, planesOf } from "./plan/planes.ts";
-import { InvalidSpec, isPending, problemsSoFar } from "./plan/problem.ts";
+import { isPending } from "./plan/problem.ts";
 import { mapValues } from "./plan/records.ts";
 import { smokeCommand, urlOf } from "./plan/smoke.ts";
-import { hasComponents, namespaceAmong, type Phase, type PipelineInput, pipelineSpec } from "./plan/spec.ts";
-import type { Platform } from "./platform.ts";
+import type { Phase } from "./plan/spec.ts";
+import { topologyOf } from "./plan/topology.ts";
 import { deleted } from "./resources/deleted.ts";
 import { RetiredCredentials } from "./resources/retired-credentials.ts";
 import { Tenant } from "./tenant.ts";
+import { arrange, NOWHERE, type Place } from "./topology.ts";
 import { Vertex } from "./vertex.ts";
 
 /** Vertices that serve a model or process a stream, in a tenant of their own: one unit of deployment, pause and destroy. */
 export class Pipeline extends pulumi.ComponentResource {
   static readonly __pulumiType = "ringfence:index:Pipeline";
   readonly tenant: Tenant;
+  /** `<realm>/<name>`, under which the tenant is claimed. */
+  readonly logicalName: string;
+  /** The namespace under which its workers register in Dynamo. */
+  readonly dynamoNamespace: string;
   readonly phase: pulumi.Output<Phase>;
   readonly namespace: pulumi.Output<string>;
   /** Where it serves, inside the cluster; undefined when it has no endpoint. */
@@ -45,6 +61,10 @@ export class Pipeline extends pulumi.ComponentResource {
   readonly gpus: pulumi.Output<number>;
   /** By name: pods that shall be there, and those that were ready at the end of the last `up` or `refresh`. */
   readonly vertices: Record<string, { wanted: pulumi.Output<number>; ready: pulumi.Output<number> }>;
+  /** By name, what loads adapters into a vertex' engine; undefined for one without `adapters`. */
+  readonly loaders: Record<string, VertexLoader | undefined>;
+  /** `running`, `drained`, or `timed out, …` with what the pause left; undefined for a pipeline without edges. */
+  readonly drain: pulumi.Output<string> | undefined;
   /** The plan's digest: another one for another desired state. */
   readonly planDigest: pulumi.Output<string>;
   /** What there is to observe, for Observability. */
@@ -59,19 +79,21 @@ export class Pipeline extends pulumi.ComponentResource {
    */
   constructor(name: string, args: PipelineArgs, opts?: pulumi.ComponentResourceOptions) {
     super(Pipeline.__pulumiType, name, {}, deleted(name, opts));
-    const plan = this.#plan(name, args);
+    const plan = planOf(name, args, this);
     // One secret environment variable makes the whole plan secret; its numbers and its phase tell nothing of that.
     const open = pulumi.unsecret(plan);
     const inCharge = { parent: this };
     const planes = planesOf(args.planes ?? "brokered");
     const isolation = isolationOf(args.vertices, planes, args.isolation);
 
+    this.logicalName = logicalName(realmOf(args), name);
+    this.dynamoNamespace = args.dynamoNamespace ?? name;
     this.tenant = new Tenant(
       name,
       {
         platform: args.platform,
         // Not from the plan: one unknown input would make a preview take it for the replacement of the tenant.
-        logicalName: logicalName(realmOf(args), name),
+        logicalName: this.logicalName,
         pipeline: name,
         users: Object.keys(args.vertices),
         jetStream: args.jetStream ?? {},
@@ -84,40 +106,54 @@ export class Pipeline extends pulumi.ComponentResource {
       },
       inCharge,
     );
-    const vertices = Object.entries(args.vertices).map(
-      ([vertex, { open: _, component, ...given }]): [string, Vertex] => {
-        const planned = open.apply((whole) => whole.vertices[vertex] as VertexPlan);
-        const own = component === undefined ? {} : componentEnv(component, args.dynamoNamespace ?? name, planes);
-        return [
+    const vertex = (vertex: string, { env, annotations, after }: Place): Vertex => {
+      const { open: _, component, scale, ...given } = args.vertices[vertex] as PipelineVertexArgs;
+      const planned = open.apply((whole) => whole.vertices[vertex] as VertexPlan);
+      const { availability, preStopSleepSeconds } = restartOf({ component, ...given }, args.availability);
+      const settings = component !== undefined && {
+        ...componentEnv(component, this.dynamoNamespace, planes),
+        ...dynamoEnv(component, planes, availability),
+      };
+      return new Vertex(
+        // A dot, for no name holds one: 'a-b' of 'chat' and 'b' of 'chat-a' are two vertices.
+        `${name}.${vertex}`,
+        {
+          // Image, command and environment as they were given, so that a secret one hides no more than itself.
+          ...given,
+          env: merged({ ...settings, ...env }, given.env ?? {}),
+          availability,
+          preStopSleepSeconds,
+          tenant: this.tenant,
+          pipeline: name,
           vertex,
-          new Vertex(
-            // A dot, for no name holds one: 'a-b' of 'chat' and 'b' of 'chat-a' are two vertices.
-            `${name}.${vertex}`,
-            {
-              // Image, command and environment as they were given, so that a secret one hides no more than itself.
-              ...given,
-              env: merged(own, given.env ?? {}),
-              tenant: this.tenant,
-              pipeline: name,
-              vertex,
-              replicas: planned.replicas,
-              gpus: planned.gpus,
-              terminationGracePeriodSeconds: planned.terminationGracePeriodSeconds,
-              phase: open.phase,
-              planDigest: plan.digest,
-            },
-            inCharge,
-          ),
-        ];
-      },
-    );
-
-    if (args.rotation !== undefined)
-      this.#retire(
-        name,
-        args,
-        vertices.map(([, vertex]) => vertex),
+          replicas: planned.replicas,
+          gpus: planned.gpus,
+          surge: planned.surge,
+          terminationGracePeriodSeconds: planned.terminationGracePeriodSeconds,
+          phase: planned.lifecycle.desiredPhase,
+          planDigest: plan.digest,
+          annotations: { ...annotations, ...(scale && { [SCALE_ANNOTATION]: scaleText(scale) }) },
+          after,
+        },
+        inCharge,
       );
+    };
+    const topology = topologyOf(args);
+    const { vertices, drain } = topology
+      ? arrange(
+          name,
+          {
+            tenant: this.tenant,
+            logicalName: this.logicalName,
+            plan: topology,
+            lifecycle: lifecycleOf(args.lifecycle as PlainLifecycle | undefined),
+            discard: args.buffers?.discard ?? false,
+            vertex,
+          },
+          inCharge,
+        )
+      : { vertices: mapValues(args.vertices, (_, name) => vertex(name, NOWHERE)), drain: undefined };
+    if (args.rotation !== undefined) this.#retire(name, args, Object.values(vertices));
 
     const { etcd, nats } = args.platform;
     this.phase = open.phase;
@@ -126,7 +162,9 @@ export class Pipeline extends pulumi.ComponentResource {
     this.nats = { ...nats, ...this.tenant.nats };
     this.gpus = open.gpus;
     this.planDigest = plan.digest;
-    this.vertices = Object.fromEntries(vertices.map(([vertex, { wanted, ready }]) => [vertex, { wanted, ready }]));
+    this.vertices = mapValues(vertices, ({ wanted, ready }) => ({ wanted, ready }));
+    this.loaders = mapValues(vertices, ({ loader }) => loader);
+    this.drain = drain;
     this.observable = observable(args.vertices, planes);
     const served = servedAt(args);
     this.url = served && this.namespace.apply((namespace) => urlOf({ ...served, namespace }));
@@ -137,6 +175,7 @@ export class Pipeline extends pulumi.ComponentResource {
       namespace: this.namespace,
       gpus: this.gpus,
       vertices: this.vertices,
+      ...(drain && { drain }),
     });
   }
 
@@ -149,7 +188,7 @@ export class Pipeline extends pulumi.ComponentResource {
       {
         platform: platform.access,
         owner: platform.ledger.id,
-        logicalName: logicalName(realmOf(args), name),
+        logicalName: this.logicalName,
         generation,
         username: etcd.username,
         account: nats.account,
@@ -161,48 +200,6 @@ export class Pipeline extends pulumi.ComponentResource {
       { parent: this, dependsOn: [...vertices, ...guards] },
     );
   }
-
-  /** Judges what is plain at once, so that a mistake shows before anything is made, and the rest as soon as it is known. */
-  #plan(name: string, args: PipelineArgs): pulumi.Output<Plan> {
-    const { platform, vertices: given, ...rest } = args;
-    const pools: Record<string, GpuPool["spec"]> = {};
-    const vertices = mapValues(given, ({ pool, secretEnv = {}, ...vertex }) => {
-      if (pool) pools[pool.name] = pool.spec;
-      // Names only: a plan holds no secret that it can do without.
-      return { ...vertex, secretEnv: mapValues(secretEnv, () => ""), ...(pool && { pool: pool.name }) };
-    });
-    const spec = { ...defined(rest), name, realm: realmOf(args), vertices, pools };
-    const refused = (mistakes: InvalidSpec) => new pulumi.ResourceError(mistakes.message, this, true);
-    const problems = problemsSoFar(pipelineSpec, spec, name);
-    if (problems.length > 0) throw refused(new InvalidSpec(problems));
-    if (hasComponents(given)) {
-      const reason = namespaceAmong(namespacesOn(platform), args.dynamoNamespace ?? name, name);
-      if (reason) throw refused(new InvalidSpec([{ path: `${name}.dynamoNamespace`, reason }]));
-    }
-    /** @throws InvalidSpec when pipelines of this program do not fit a pool together */
-    const fitting = (plan: Plan, { pools = {} }: Pick<PipelineInput, "pools">): Plan => {
-      const used = new Set(Object.values(given).flatMap(({ pool }) => pool ?? []));
-      const shared = [...used].flatMap((pool) => pool.book(name, plan.vertices, pools[pool.name] as PoolInput));
-      if (shared.length > 0) throw new InvalidSpec(shared);
-      return plan;
-    };
-    return pulumi.output(spec).apply((known) => {
-      try {
-        return fitting(compile(known as PipelineInput, name), known as PipelineInput);
-      } catch (error) {
-        throw error instanceof InvalidSpec ? refused(error) : error;
-      }
-    });
-  }
-}
-
-/** Dynamo namespaces of a program's pipelines, by platform: those of other programs are kept apart by their boundaries alone. */
-const namespaces = new WeakMap<Platform, Map<string, string>>();
-
-function namespacesOn(platform: Platform): Map<string, string> {
-  const known = namespaces.get(platform) ?? new Map<string, string>();
-  namespaces.set(platform, known);
-  return known;
 }
 
 /** What only the tenant's claim and its parts are asked for with. */
@@ -229,11 +226,3 @@ const withPorts = (vertices: PipelineArgs["vertices"]) =>
 /** A component's settings, and what the vertex adds to them. */
 const merged = (settings: Record<string, string>, own: NonNullable<PipelineVertexArgs["env"]>) =>
   isPending(own) ? pulumi.output(own).apply((known) => ({ ...settings, ...known })) : { ...settings, ...own };
-
-/** Without what is there and undefined, which a schema would take for a mistake. */
-const defined = <T extends object>(fields: T) =>
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    [key in keyof T]: Exclude<T[key], undefined>;
-  };
-
-const realmOf = ({ realm }: PipelineArgs): string => realm ?? "default";

@@ -120,7 +120,8 @@ export class Tenant extends pulumi.ComponentResource {
       parent,
     );
     this.etcd = { prefix: prefix.prefix, username: prefix.username, password: prefix.password };
-    const { account: key, signingKey } = account;
+    // Its id is its key, and of an account that is only updated a preview knows the id and nothing else.
+    const { id: key, signingKey } = account;
     this.nats = { account: key, signingKey, creds: credsOf(account, CONSOLE_USER) };
     this.accountSeed = pulumi.secret(account.seed);
     this.credentialsDigest = pulumi.unsecret(

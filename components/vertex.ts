@@ -1,7 +1,10 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { type AdapterLoaderArgs, adapterLoader, type VertexLoader } from "./adapter-loader.ts";
+import { preStop, probes, resources, sharedMemory } from "./container.ts";
+import { patienceFor, rollingUpdate, warnOf } from "./exchange.ts";
 import type { GpuPool } from "./gpu-pool.ts";
-import { GPU_RESOURCE } from "./plan/gpu.ts";
+import { type AvailabilityInput, restartOf, runtimeEnv } from "./plan/availability.ts";
 import {
   CREDENTIALS_ANNOTATION,
   DIGEST_ANNOTATION,
@@ -38,11 +41,22 @@ export interface WorkloadArgs {
   fsGroup?: pulumi.Input<number>;
   /** Port name → number, each number once; a vertex with ports gets a Service of its name. @default {} */
   ports?: Record<string, number>;
+  /** Lets ModelAdapters be loaded into the vertex' engine, by a loader beside it. @default none */
+  adapters?: AdapterLoaderArgs;
   /** Requests over HTTP that tell whether a pod is started, alive and ready. @default none */
   probes?: { startup?: ProbeArgs; liveness?: ProbeArgs; readiness?: ProbeArgs };
-  /** Seconds to go on serving while everybody hears that a pod will end; part of the grace period. @default 0 */
+  /** How its pods end, and what its clients may count on meanwhile. @default the pipeline's, else see each field */
+  availability?: AvailabilityInput;
+  /**
+   * Seconds to go on serving before SIGTERM, while everybody hears that a pod will end; part of the grace period.
+   * @default `availability.propagationSeconds` with ports, but for Dynamo's workers; else 0
+   */
   preStopSleepSeconds?: number;
-  /** Seconds until a pod that was told to end is killed. @default 30 */
+  /**
+   * Seconds until a pod that was told to end is killed; fewer than the default are refused.
+   * @default the sleep before SIGTERM, the propagation and the shutdown grace, and 10 more; for Dynamo's components the sleep, the
+   *   grace and 90 more
+   */
   terminationGracePeriodSeconds?: pulumi.Input<number>;
 }
 
@@ -74,10 +88,19 @@ export interface VertexArgs extends WorkloadArgs {
   vertex: string;
   /** Pods, as the plan has them for the phase. */
   replicas: pulumi.Input<number>;
+  /**
+   * Pods that a rolling update may have beyond the replicas: 1 or 0, which ends a pod before it starts the next.
+   * @default 1, or 0 with a pool whose `rollout` is `replace`
+   */
+  surge?: pulumi.Input<number>;
   /** The phase that the replicas were planned for. */
   phase: pulumi.Input<Phase>;
   /** The digest of the plan that this vertex is part of. */
   planDigest: pulumi.Input<string>;
+  /** Annotations of its live objects, beside those of its phase and plan. @default none */
+  annotations?: Record<string, pulumi.Input<string>>;
+  /** What has to be settled before its pods are changed. @default nothing */
+  after?: pulumi.Resource[];
 }
 
 /** One vertex of a pipeline: a Deployment on a GPU pool, with the tenant's credentials in it. */
@@ -87,10 +110,14 @@ export class Vertex extends pulumi.ComponentResource {
   readonly wanted: pulumi.Output<number>;
   /** Pods that were ready at the end of the last `up` or `refresh`. */
   readonly ready: pulumi.Output<number>;
+  /** What loads ModelAdapters; undefined without `adapters`. */
+  readonly loader: VertexLoader | undefined;
 
   constructor(name: string, args: VertexArgs, opts?: pulumi.ComponentResourceOptions) {
     super(Vertex.__pulumiType, name, {}, opts);
     const { tenant, vertex, pool, ports = {} } = args;
+    const { availability, preStopSleepSeconds, leastGraceSeconds } = restartOf(args);
+    warnOf(name, args, availability, this);
     const connection = tenant.pods[vertex];
     if (!connection) {
       const users = Object.keys(tenant.pods).join(", ");
@@ -106,14 +133,31 @@ export class Vertex extends pulumi.ComponentResource {
       name: vertex,
       namespace: tenant.namespace,
       labels: { ...selector, [GENERATION_LABEL]: tenant.generation },
-      annotations: { [PHASE_ANNOTATION]: args.phase, [DIGEST_ANNOTATION]: args.planDigest },
+      annotations: { [PHASE_ANNOTATION]: args.phase, [DIGEST_ANNOTATION]: args.planDigest, ...args.annotations },
     };
     const { name: _, ...unnamed } = metadata;
+    const loader =
+      args.adapters &&
+      adapterLoader(
+        { name, namespace: tenant.namespace, labels: metadata.labels, options: inCluster },
+        {
+          ...args.adapters,
+          vertex,
+          pipeline: args.pipeline,
+          ports,
+          account: connection.serviceAccountName,
+        },
+      );
+    this.loader = loader;
     const secrets = secretVariables(name, args.secretEnv, unnamed, inCluster);
     const settings: Variable[] = [
       { name: "RINGFENCE_PIPELINE", value: args.pipeline },
       { name: "RINGFENCE_VERTEX", value: vertex },
+      ...Object.entries(runtimeEnv(availability)).map(([name, value]) => ({ name, value })),
+      // Another one for another template, so that clients can tell the newer pods.
+      { name: "RINGFENCE_ROLLOUT", valueFrom: { fieldRef: { fieldPath: "metadata.labels['pod-template-hash']" } } },
       ...(connection.env as Variable[]),
+      ...((loader?.env ?? []) as Variable[]),
     ];
     const variables = (given: Known): Variable[] => {
       const own = [...Object.entries(given).map(([key, value]) => ({ name: key, value })), ...secrets];
@@ -122,7 +166,7 @@ export class Vertex extends pulumi.ComponentResource {
     };
     const { env = {} } = args;
     const shared = sharedMemory(args.sharedMemoryBytes);
-    const patience = patienceFor(args);
+    const patience = patienceFor(args, availability);
     const deployment = new k8s.apps.v1.Deployment(
       `${name}-deployment`,
       {
@@ -131,8 +175,8 @@ export class Vertex extends pulumi.ComponentResource {
           replicas: args.replicas,
           ...patience.deadline,
           selector: { matchLabels: selector },
-          // All that were ready stay ready while pods are exchanged; it also makes Pulumi wait for every one of them.
-          strategy: { rollingUpdate: pool?.rollingUpdate ?? { maxUnavailable: 0, maxSurge: 1 } },
+          // With a surge all that were ready stay ready while pods are exchanged; it also makes Pulumi wait for every one of them.
+          strategy: { rollingUpdate: rollingUpdate(args) },
           template: {
             metadata: {
               labels: metadata.labels,
@@ -142,7 +186,12 @@ export class Vertex extends pulumi.ComponentResource {
             spec: {
               automountServiceAccountToken: connection.automountServiceAccountToken,
               ...(connection.serviceAccountName && { serviceAccountName: connection.serviceAccountName }),
-              terminationGracePeriodSeconds: args.terminationGracePeriodSeconds ?? 30,
+              ...(loader && {
+                serviceAccountName: loader.account,
+                initContainers: [loader.sidecar],
+                readinessGates: loader.readinessGates,
+              }),
+              terminationGracePeriodSeconds: args.terminationGracePeriodSeconds ?? leastGraceSeconds,
               ...(args.fsGroup !== undefined && { securityContext: { fsGroup: args.fsGroup } }),
               ...pool?.scheduling(selector),
               containers: [
@@ -156,20 +205,28 @@ export class Vertex extends pulumi.ComponentResource {
                   ports: Object.entries(ports).map(([port, containerPort]) => ({ name: port, containerPort })),
                   resources: resources(args),
                   ...probes(args.probes),
-                  ...preStop(args.preStopSleepSeconds),
-                  volumeMounts: [...connection.volumeMounts, ...shared.volumeMounts],
+                  ...preStop(preStopSleepSeconds),
+                  volumeMounts: [...connection.volumeMounts, ...shared.volumeMounts, ...(loader?.volumeMounts ?? [])],
                 },
               ],
-              volumes: [...connection.volumes, ...shared.volumes],
+              volumes: [...connection.volumes, ...shared.volumes, ...(loader?.volumes ?? [])],
             },
           },
         },
       },
-      { ...inCluster, dependsOn: tenant.guards },
+      { ...inCluster, dependsOn: [...tenant.guards, ...(loader?.guards ?? []), ...(args.after ?? [])] },
     );
     new k8s.policy.v1.PodDisruptionBudget(
       `${name}-disruption`,
-      { metadata, spec: { maxUnavailable: 1, selector: { matchLabels: selector } } },
+      {
+        metadata,
+        spec: {
+          maxUnavailable: 1,
+          // Else pods that are not ready count as the one, and keep a node from being drained.
+          unhealthyPodEvictionPolicy: "AlwaysAllow",
+          selector: { matchLabels: selector },
+        },
+      },
       inCluster,
     );
     const served = Object.entries(ports).map(([port, number]) => ({ name: port, port: number, targetPort: port }));
@@ -220,65 +277,4 @@ function secretVariables(
     name: key,
     valueFrom: { secretKeyRef: { name: secret.metadata.name, key } },
   }));
-}
-
-/** What each pod asks for; GPUs by the pool's name for them. */
-function resources({ resources = {}, gpus, pool }: VertexArgs): k8s.types.input.core.v1.ResourceRequirements {
-  const { requests, limits } = resources;
-  const resource = pool?.resource ?? GPU_RESOURCE;
-  return {
-    ...(requests && { requests: { ...requests } as Record<string, pulumi.Input<string>> }),
-    limits: pulumi
-      .all([gpus ?? 0, limits ?? {}])
-      .apply(
-        ([count, others]) => ({ ...others, ...(count > 0 && { [resource]: String(count) }) }) as Record<string, string>,
-      ),
-  };
-}
-
-function probes(given: WorkloadArgs["probes"] = {}): Partial<k8s.types.input.core.v1.Container> {
-  const probe = (settings: ProbeArgs | undefined) => {
-    if (!settings) return undefined;
-    const { path, port, ...times } = settings;
-    return { httpGet: { path, port }, ...times };
-  };
-  const [startupProbe, livenessProbe, readinessProbe] = [given.startup, given.liveness, given.readiness].map(probe);
-  return {
-    ...(startupProbe && { startupProbe }),
-    ...(livenessProbe && { livenessProbe }),
-    ...(readinessProbe && { readinessProbe }),
-  };
-}
-
-/** How long Kubernetes and Pulumi wait for progress by default. */
-const USUAL_SECONDS = 600;
-
-/**
- * A pod that may take long to start makes all who wait for it wait as long: Kubernetes for each pod, Pulumi for all of them, which an
- * update exchanges one by one.
- */
-function patienceFor({ probes, replicas }: VertexArgs): {
-  annotations: Record<string, pulumi.Input<string>>;
-  deadline: { progressDeadlineSeconds?: number };
-} {
-  const { periodSeconds = 10, failureThreshold = 3, initialDelaySeconds = 0 } = probes?.startup ?? {};
-  const seconds = initialDelaySeconds + periodSeconds * failureThreshold;
-  if (seconds <= USUAL_SECONDS / 2) return { annotations: {}, deadline: {} };
-  const all = pulumi.output(replicas).apply((pods) => String(USUAL_SECONDS + pods * seconds));
-  return {
-    annotations: { "pulumi.com/timeoutSeconds": all },
-    deadline: { progressDeadlineSeconds: USUAL_SECONDS + seconds },
-  };
-}
-
-/** Kubernetes itself sleeps (since 1.30), so that the image needs no shell for it. */
-const preStop = (seconds = 0): Partial<k8s.types.input.core.v1.Container> =>
-  seconds > 0 ? { lifecycle: { preStop: { sleep: { seconds } } } } : {};
-
-function sharedMemory(bytes = 0) {
-  if (bytes === 0) return { volumes: [], volumeMounts: [] };
-  return {
-    volumes: [{ name: "shared-memory", emptyDir: { medium: "Memory", sizeLimit: String(bytes) } }],
-    volumeMounts: [{ name: "shared-memory", mountPath: "/dev/shm" }],
-  };
 }

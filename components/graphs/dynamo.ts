@@ -3,6 +3,7 @@
  * component_{frontend,worker}.go), as vertices of a pipeline. Everything in them can be overridden where they are spread.
  */
 import * as pulumi from "@pulumi/pulumi";
+import type { AvailabilityInput } from "../plan/availability.ts";
 import { dynamoGraphSpec } from "../plan/dynamo-graph.ts";
 import { FRONTEND } from "../plan/planes.ts";
 import { InvalidSpec, problemsSoFar } from "../plan/problem.ts";
@@ -30,6 +31,8 @@ export interface PartArgs {
   resources?: { requests?: Amounts; limits?: Amounts };
   /** Of `/dev/shm`, in memory: a bound, not a reservation. @default 8 GiB, as Dynamo's operator */
   sharedMemoryBytes?: number;
+  /** How its pods end. @default the pipeline's */
+  availability?: AvailabilityInput;
 }
 
 /** A pool by its name, as GpuPool has one. */
@@ -51,11 +54,6 @@ export interface GraphArgs {
   engine: Engine;
   /** Serves HTTP, pre-processes and routes. @default one pod */
   frontend?: PartArgs;
-  /**
-   * Seconds in which a pod that is to end finishes the requests that it has: the longest generation. Those that take longer are
-   * sent on to another worker. @default 30
-   */
-  shutdownGraceSeconds?: number;
   /**
    * Seconds that a worker may take to load its model, until it is started anew; `up` waits as long. @default 7200, as Dynamo's
    * operator
@@ -86,11 +84,6 @@ const REQUESTS_PORT = 9092;
 const SHARED_MEMORY = 8 * 2 ** 30;
 /** The user of NVIDIA's images. */
 const FS_GROUP = 1000;
-/** Until a pod that is to end is taken out of all endpoints; upstream suggests 5 to 10. */
-const PRE_STOP_SECONDS = 10;
-/** Draining and cleaning up after the grace, up to 30 s each, and room for the lease to be revoked. */
-const SHUTDOWN_MARGIN = 90;
-const DEFAULT_GRACE = 30;
 const DEFAULT_STARTUP = 7200;
 /** Models and tokenizers come from Hugging Face. */
 const DOWNLOADS = [443];
@@ -122,7 +115,6 @@ function graph<Vertices>({ engine }: GraphArgs, vertices: Vertices) {
 
 function frontend(args: GraphArgs) {
   const given = args.frontend ?? {};
-  const grace = args.shutdownGraceSeconds ?? DEFAULT_GRACE;
   const get = (path: string) => ({ path, port: "http" });
   return {
     ...common(args, given),
@@ -133,9 +125,6 @@ function frontend(args: GraphArgs) {
       DYN_HTTP_PORT: String(HTTP_PORT),
       DYN_TCP_RESPONSE_STREAM_PORT: String(RESPONSES_PORT),
       DYN_ROUTER_MODE: "kv",
-      // Off by default: a request would fail with its worker.
-      DYN_MIGRATION_LIMIT: "3",
-      DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS: String(grace),
       ...given.env,
     },
     ports: { http: HTTP_PORT, responses: RESPONSES_PORT },
@@ -145,15 +134,12 @@ function frontend(args: GraphArgs) {
       liveness: { ...get("/live"), timeoutSeconds: 3 },
       readiness: { ...get("/health"), timeoutSeconds: 3 },
     },
-    preStopSleepSeconds: PRE_STOP_SECONDS,
-    terminationGracePeriodSeconds: PRE_STOP_SECONDS + grace + SHUTDOWN_MARGIN,
   };
 }
 
 function worker<Pool extends NamedPool>(args: GraphArgs, given: WorkerArgs<Pool>, role: Role) {
   const { engine } = args;
   const { pool, gpus = 1 } = given;
-  const grace = args.shutdownGraceSeconds ?? DEFAULT_GRACE;
   const get = (path: string) => ({ path, port: "system" });
   return {
     ...common(args, given),
@@ -165,7 +151,6 @@ function worker<Pool extends NamedPool>(args: GraphArgs, given: WorkerArgs<Pool>
       DYN_SYSTEM_PORT: String(SYSTEM_PORT),
       DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS: '["generate"]',
       DYN_TCP_RPC_PORT: String(REQUESTS_PORT),
-      DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS: String(grace),
       ...given.env,
     },
     pool,
@@ -183,16 +168,18 @@ function worker<Pool extends NamedPool>(args: GraphArgs, given: WorkerArgs<Pool>
       liveness: { ...get("/live"), periodSeconds: 5, timeoutSeconds: 4 },
       readiness: { ...get("/health"), timeoutSeconds: 4 },
     },
-    // It deregisters at once when it is told to end, so nothing has to wait before.
-    terminationGracePeriodSeconds: grace + SHUTDOWN_MARGIN,
   };
 }
 
-const common = ({ huggingFaceToken }: GraphArgs, { replicas, resources, sharedMemoryBytes }: PartArgs) => ({
+const common = (
+  { huggingFaceToken }: GraphArgs,
+  { replicas, resources, sharedMemoryBytes, availability }: PartArgs,
+) => ({
   replicas: replicas ?? 1,
   ...(resources && { resources }),
   sharedMemoryBytes: sharedMemoryBytes ?? SHARED_MEMORY,
   fsGroup: FS_GROUP,
+  ...(availability && { availability }),
   ...(huggingFaceToken !== undefined && { secretEnv: { HF_TOKEN: huggingFaceToken } }),
 });
 

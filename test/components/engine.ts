@@ -68,9 +68,13 @@ function created({ type, name, inputs }: MockResourceArgs) {
       seed: credentials.seed,
       creds: Object.fromEntries(users.map((user: string) => [user, `${credentials.creds} of ${user}`])),
     },
+    AdapterRollout: { serving: inputs.record, problem: "", wanted: 1, loaded: 1, ready: 1 },
     Deployment: { status: { readyReplicas: 1 } },
+    Topology: { topologyGeneration: 7, digest: inputs.plan?.digest },
+    Drain: { outcome: inputs.phase === "Paused" ? "drained" : "running" },
   };
-  const id = lastWord(type) === "TenantClaim" ? `${inputs.logicalName}#${generation}` : `${name}-id`;
+  const ids: Record<string, string> = { TenantClaim: `${inputs.logicalName}#${generation}`, NatsAccount: "A" };
+  const id = ids[lastWord(type)] ?? `${name}-id`;
   return { id, state: { ...state, ...outputs[lastWord(type)] } };
 }
 

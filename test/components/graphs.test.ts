@@ -79,8 +79,8 @@ describe("a disaggregated Dynamo graph", () => {
         },
       );
     }
-    const { DYN_HTTP_PORT, DYN_ROUTER_MODE, DYN_MIGRATION_LIMIT } = vertexOf(all, "frontend").env;
-    assert.deepEqual([DYN_HTTP_PORT, DYN_ROUTER_MODE, DYN_MIGRATION_LIMIT], ["8000", "kv", "3"]);
+    const { DYN_HTTP_PORT, DYN_ROUTER_MODE } = vertexOf(all, "frontend").env;
+    assert.deepEqual([DYN_HTTP_PORT, DYN_ROUTER_MODE], ["8000", "kv"]);
   });
 
   it("reaches etcd through proxies of its own, and waits for them", () => {
@@ -117,13 +117,36 @@ describe("a disaggregated Dynamo graph", () => {
 
   it("ends without a failed request: frontends sleep first, and everybody has the grace and 90 s more", () => {
     const frontend = vertexOf(all, "frontend");
-    assert.deepEqual(frontend.container.lifecycle, { preStop: { sleep: { seconds: 10 } } });
+    assert.deepEqual(frontend.container.lifecycle, { preStop: { sleep: { seconds: 5 } } });
     assert.equal(frontend.env.DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS, "30");
-    assert.equal(frontend.pod.terminationGracePeriodSeconds, 130);
+    assert.equal(frontend.env.DYN_MIGRATION_LIMIT, "3");
+    assert.equal(frontend.env.ETCD_LEASE_TTL, "10");
+    assert.equal(frontend.pod.terminationGracePeriodSeconds, 125);
     const decode = vertexOf(all, "decode");
     assert.equal(decode.container.lifecycle, undefined);
     assert.equal(decode.env.DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS, "30");
+    assert.equal(decode.env.ETCD_LEASE_TTL, "10");
     assert.equal(decode.pod.terminationGracePeriodSeconds, 120);
+  });
+
+  it("ends as the pipeline says, and its parts as they say", async () => {
+    const all = await run(() => {
+      const pool = h100();
+      const worker = { pool, availability: { shutdownGraceSeconds: 600 } };
+      const graph = dynamo.aggregated({ engine: dynamo.vllm({ model: MODEL }), worker });
+      const availability = { leaseTtlSeconds: 20, propagationSeconds: 7, shutdownGraceSeconds: 60, migrationLimit: 1 };
+      new Pipeline("chat", { platform: platformNamed("platform"), ...graph, availability });
+    });
+    const [frontend, worker] = [vertexOf(all, "frontend"), vertexOf(all, "worker")];
+    assert.deepEqual(
+      [frontend.env.ETCD_LEASE_TTL, frontend.env.DYN_MIGRATION_LIMIT, frontend.pod.terminationGracePeriodSeconds],
+      ["20", "1", 157],
+    );
+    assert.deepEqual(frontend.container.lifecycle, { preStop: { sleep: { seconds: 7 } } });
+    assert.deepEqual([worker.env.ETCD_LEASE_TTL, worker.env.DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS], ["20", "600"]);
+    assert.equal(worker.pod.terminationGracePeriodSeconds, 690);
+    // The update waits for pods that take long to end, too.
+    assert.equal(worker.spec.progressDeadlineSeconds, 600 + 7200 + 600);
   });
 
   it("has shared memory and volumes that the image's user may write", () => {

@@ -103,7 +103,7 @@ describe("a pipeline's children", () => {
     assert.deepEqual(pod.nodeSelector, { "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3" });
     assert.deepEqual(pod.tolerations, [{ key: "nvidia.com/gpu", operator: "Exists", effect: "NoSchedule" }]);
     assert.equal(pod.automountServiceAccountToken, false);
-    assert.equal(pod.terminationGracePeriodSeconds, 30);
+    assert.equal(pod.terminationGracePeriodSeconds, 45);
     const [container, ...others] = pod.containers;
     assert.deepEqual(others, []);
     assert.deepEqual(container.resources, { limits: { "nvidia.com/gpu": "2" } });
@@ -122,6 +122,10 @@ describe("a pipeline's children", () => {
     assert.deepEqual(pod.containers[0].env, [
       { name: "RINGFENCE_PIPELINE", value: "chat" },
       { name: "RINGFENCE_VERTEX", value: "web" },
+      { name: "RINGFENCE_LEASE_TTL", value: "10" },
+      { name: "RINGFENCE_PROPAGATION_SECONDS", value: "5" },
+      { name: "RINGFENCE_GRACE_SECONDS", value: "30" },
+      { name: "RINGFENCE_ROLLOUT", valueFrom: { fieldRef: { fieldPath: "metadata.labels['pod-template-hash']" } } },
       { name: "RINGFENCE_ETCD_PREFIX", value: "/p/" },
       { name: "ETCD_ENDPOINTS", value: "http://etcd:2379,http://etcd-2:2379" },
       { name: "ETCD_AUTH_USERNAME", valueFrom: { secretKeyRef: { name: "etcd", key: "username" } } },
@@ -145,8 +149,9 @@ describe("a pipeline's children", () => {
       resources: { requests: { cpu: "500m", memory: "1Gi" }, limits: { memory: "2Gi" } },
       sharedMemoryBytes: 1024,
       fsGroup: 7,
+      availability: { shutdownGraceSeconds: 10 },
       preStopSleepSeconds: 3,
-      terminationGracePeriodSeconds: 9,
+      terminationGracePeriodSeconds: 29,
     };
     const other = await run(() => chat({ vertices: { worker } }));
     const pod = other.get("Deployment chat.worker-deployment")?.inputs.spec.template.spec;
@@ -155,7 +160,7 @@ describe("a pipeline's children", () => {
     assert.deepEqual([container.startupProbe, container.livenessProbe], [undefined, undefined]);
     assert.deepEqual(container.resources, { requests: { cpu: "500m", memory: "1Gi" }, limits: { memory: "2Gi" } });
     assert.deepEqual(container.lifecycle, { preStop: { sleep: { seconds: 3 } } });
-    assert.equal(pod.terminationGracePeriodSeconds, 9);
+    assert.equal(pod.terminationGracePeriodSeconds, 29);
     assert.deepEqual(pod.securityContext, { fsGroup: 7 });
     assert.deepEqual(pod.volumes.at(-1), {
       name: "shared-memory",
@@ -181,6 +186,7 @@ describe("a pipeline's children", () => {
     ]);
     assert.deepEqual(found("PodDisruptionBudget chat.worker-disruption").inputs.spec, {
       maxUnavailable: 1,
+      unhealthyPodEvictionPolicy: "AlwaysAllow",
       selector: { matchLabels: { "ringfence.dev/pipeline": "chat", "ringfence.dev/vertex": "worker" } },
     });
   });

@@ -1,7 +1,17 @@
 import assert from "node:assert/strict";
-import { EtcdPrefix, Ledger, NatsAccount, RetiredCredentials, TenantClaim } from "../../components/index.ts";
+import {
+  AdapterRollout,
+  EtcdPrefix,
+  Ledger,
+  ModelAdapter,
+  ModelRegistration,
+  ModelRoute,
+  NatsAccount,
+  RetiredCredentials,
+  TenantClaim,
+} from "../../components/index.ts";
 import { credentials, type Registered, run } from "./engine.ts";
-import { chat } from "./scene.ts";
+import { chat, vertices } from "./scene.ts";
 
 /** A list of methods and a path; functions that Pulumi serialized would be wrapped in some 170 characters each. */
 const MAX_STUB = 300;
@@ -12,12 +22,23 @@ const resources = {
   "etcd-prefix": EtcdPrefix,
   "nats-account": NatsAccount,
   "retired-credentials": RetiredCredentials,
+  "model-registration": ModelRegistration,
+  "adapter-rollout": AdapterRollout,
+};
+
+/** One of each. */
+const program = () => {
+  const { web, ...others } = vertices();
+  const adapters = { port: "http", image: "registry.example.com/ringfence:1" };
+  const pipeline = chat({ rotation: "1", vertices: { web: { image: "web:1", ...web, adapters }, ...others } });
+  new ModelRoute("route", { pipeline, model: "m" });
+  new ModelAdapter("sql", { pipeline, vertex: "web", baseModel: "m", artifact: "/models/sql" });
 };
 
 describe("the provider that state keeps of a dynamic resource", () => {
   let all: Registered[];
   before(async () => {
-    all = [...(await run(() => chat({ rotation: "1" }))).values()];
+    all = [...(await run(program)).values()];
   });
 
   for (const [module, { __pulumiType }] of Object.entries(resources)) {
@@ -46,14 +67,18 @@ describe("the provider that state keeps of a dynamic resource", () => {
 
 describe("type tokens", () => {
   it("are those that state files in the field have", async () => {
-    const types = new Set([...(await run(() => chat({ rotation: "1" }))).values()].map(({ type }) => type));
+    const types = new Set([...(await run(program)).values()].map(({ type }) => type));
     assert.deepEqual([...types].filter((type) => type.includes("ringfence")).sort(), [
+      "pulumi-nodejs:dynamic/ringfence:AdapterRollout",
       "pulumi-nodejs:dynamic/ringfence:EtcdPrefix",
       "pulumi-nodejs:dynamic/ringfence:Ledger",
+      "pulumi-nodejs:dynamic/ringfence:ModelRegistration",
       "pulumi-nodejs:dynamic/ringfence:NatsAccount",
       "pulumi-nodejs:dynamic/ringfence:RetiredCredentials",
       "pulumi-nodejs:dynamic/ringfence:TenantClaim",
       "ringfence:index:GpuPool",
+      "ringfence:index:ModelAdapter",
+      "ringfence:index:ModelRoute",
       "ringfence:index:Pipeline",
       "ringfence:index:Platform",
       "ringfence:index:Tenant",

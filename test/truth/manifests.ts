@@ -5,6 +5,7 @@ import {
   dynamo,
   GpuPool,
   type GpuPoolArgs,
+  ModelAdapter,
   Observability,
   Pipeline,
   type PipelineArgs,
@@ -88,6 +89,8 @@ const GRAPHS: Record<string, Graph> = {
         image: "registry.example.com/worker@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
         command: ["python3"],
         args: ["-m", "worker"],
+        ports: { http: 8000 },
+        adapters: { port: "http", image: "registry.example.com/ringfence:1" },
         env: { LOG: "info" },
         secretEnv: { TOKEN: pulumi.secret("sesame") },
         gpus: 1,
@@ -134,6 +137,14 @@ export async function everyCase(): Promise<Case[]> {
             ...(quota && { quota }),
             ...(paused && { lifecycle: { desiredPhase: "Paused" } }),
           });
+          if (byHand)
+            new ModelAdapter("sql", {
+              pipeline: chat,
+              vertex: "worker",
+              baseModel: "llama",
+              artifact: "s3://models/sql",
+              credentials: { AWS_ACCESS_KEY_ID: "key", AWS_SECRET_ACCESS_KEY: pulumi.secret("sesame") },
+            });
           new Observability("watch", {
             platform,
             pipelines: { chat },

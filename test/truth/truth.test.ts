@@ -97,6 +97,8 @@ describe("every manifest that a component makes", () => {
     ];
     for (const kind of [...always, "Secret"]) assert.ok(kinds("etcd, nats, nats").has(kind), kind);
     assert.ok(kinds("everything set").has("PriorityClass"));
+    for (const kind of ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"])
+      assert.ok(kinds("written by hand").has(kind), kind);
     for (const kind of [...always, "ServiceAccount", "Role", "RoleBinding"])
       assert.ok(kinds("kubernetes, tcp, zmq").has(kind), kind);
   });
