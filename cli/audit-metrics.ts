@@ -13,6 +13,9 @@ const KINDS: Record<Finding["kind"], true> = {
   namespace: true,
   claim: true,
   generation: true,
+  model: true,
+  alias: true,
+  topology: true,
 };
 const STATES: Record<AuditedTenant["state"], true> = { creating: true, active: true, releasing: true };
 

@@ -6,7 +6,9 @@ import { auditCommand } from "./audit.ts";
 import { devDown, devEnv, devReset, devStatus, devUp } from "./dev.ts";
 import { doctor } from "./doctor.ts";
 import { mapCommand } from "./map.ts";
+import { type RequestOptions, requestCommand } from "./request.ts";
 import { destroy, start } from "./start.ts";
+import { type StatusOptions, statusCommand } from "./status.ts";
 import { sweepCommand } from "./sweep.ts";
 
 const program = new Command("ringfence").description(
@@ -62,6 +64,24 @@ program
   .option("--state <file>", "draw what 'pulumi stack export' printed; - is stdin")
   .option("--output <file>", "write it there, not to stdout")
   .action(run(mapCommand));
+program
+  .command("status")
+  .description("how pipelines do: replicas, instances, requests in flight, rate, times, retries, failures")
+  .argument("[pipeline]", "its name, or <realm>/<name>; else all")
+  .option("--watch", "again every two seconds")
+  .option("--json", "print JSON")
+  .action((pipeline: string | undefined, options: StatusOptions) =>
+    run(() => statusCommand(pipeline, options))(undefined),
+  );
+program
+  .command("request")
+  .description("send a pipeline a request over its own planes, as its own software would")
+  .argument("<pipeline>", "its name, or <realm>/<name>")
+  .argument("<json>", "what is sent")
+  .option("--endpoint <name>", "which of its endpoints; else the only one")
+  .action((pipeline: string, json: string, options: RequestOptions) =>
+    run(() => requestCommand(pipeline, json, options))(undefined),
+  );
 program.command("doctor").description("list each tool, its version and where it came from").action(run(doctor));
 
 const dev = program.command("dev").description("the embedded etcd, NATS and Kubernetes");

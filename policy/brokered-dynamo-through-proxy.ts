@@ -18,12 +18,12 @@ export const brokeredDynamoThroughProxy: StackValidationPolicy = {
   displayName: "Brokered Dynamo through a proxy",
   description:
     "Dynamo that uses etcd reaches it through a proxy of its own pipeline, never at the platform's endpoint or as its admin; " +
-    "nobody writes Dynamo's global model keys by hand.",
+    "nobody writes Dynamo's global model keys by hand: only a ModelRoute with legacyAlias does.",
   enforcementLevel: "mandatory",
   severity: "high",
   remediationSteps:
     "Run `etcd grpc-proxy start --namespace=<prefix>/` in the pipeline's namespace and point ETCD_ENDPOINTS at it, or use " +
-    "DYN_DISCOVERY_BACKEND=kubernetes. Publish models by a ModelRoute instead of writing keys.",
+    "DYN_DISCOVERY_BACKEND=kubernetes. Publish models by a ModelRoute instead of writing keys, with `legacyAlias: true` where old frontends have to see them.",
   configSchema: schemaOf({}),
   validateStack: ({ resources }, report) => {
     const admin = platformEndpoints(resources);
@@ -91,7 +91,7 @@ function refuseModelKeys(resources: readonly PolicyResource[], report: (message:
       resource,
       path,
       problem: `${what} one of Dynamo's global model keys, which every pipeline reads`,
-      fix: "leave it to a ModelRoute, which withdraws what it published",
+      fix: "leave it to a ModelRoute, with legacyAlias where old frontends need the key: it withdraws what it published",
     });
   const judge = (resource: { name: string; urn: string }, path: Path, script: string) => {
     for (const [, key] of script.matchAll(WRITING)) {

@@ -1,5 +1,11 @@
 import type { PolicyResource, ReportViolation, StackValidationPolicy } from "@pulumi/policy";
-import { PHASE_ANNOTATION, PIPELINE_LABEL, VERTEX_LABEL } from "../components/plan/labels.ts";
+import {
+  PHASE_ANNOTATION,
+  PIPELINE_LABEL,
+  SCALE_ANNOTATION,
+  scaleBounds,
+  VERTEX_LABEL,
+} from "../components/plan/labels.ts";
 import { dynamoContainers } from "./stack/dynamo.ts";
 import { annotation, type KubernetesObject, label, objectsOf } from "./stack/objects.ts";
 import { type Place, placeOf } from "./stack/places.ts";
@@ -110,12 +116,14 @@ function refuseOutOfBounds(objects: KubernetesObject[], report: ReportViolation)
     tell(report, {
       resource: object,
       path,
-      problem: `${replicas} replicas are not within the scale's ${min} to ${max}`,
+      problem: `${replicas} replicas are not within the scale's ${min} to ${Number.isFinite(max) ? max : "any"}`,
       fix: "choose a number within, or change the bounds",
     });
   };
   for (const object of objects) {
     const { body, namespace, kind } = object;
+    const own = scaleBounds(annotation(object, SCALE_ANNOTATION) ?? "");
+    if (own) within(object, ["spec", "replicas"], number(at(body, "spec", "replicas")), own.min, own.max);
     const scaler = Object.hasOwn(SCALERS, kind) ? SCALERS[kind] : undefined;
     if (scaler) {
       const min = number(at(body, "spec", scaler.min)) ?? scaler.least;

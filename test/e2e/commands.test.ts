@@ -27,13 +27,17 @@ describe("the commands", () => {
   const changes = async () => (await run(0, "git", "status", "--porcelain")).stdout;
   let checkout: string;
 
-  it("npm start brings everything and ends with a table", async () => {
+  it("npm start brings everything and ends with a table and an answered request", async () => {
     checkout = await changes();
     const { stdout } = await run(0, "npm", "start");
     const table = stdout.slice(stdout.indexOf("PIPELINE "));
     assert.match(table, /^PIPELINE +PHASE +NAMESPACE +ETCD PREFIX +NATS ACCOUNT +GPUS +VERTICES READY\/WANTED\n/);
     assert.match(table, /^chat +Running +chat-\w{8} +\/ringfence\/tenants\/\w{24}\/ +A\w{55} +6 +decode 4\/4, /m);
     assert.match(table, /^summarize +Running .* 4 +frontend 1\/1, worker 2\/2$/m);
+    assert.match(
+      table,
+      /^\{"echo":\{"hello":"ring"\},"pod":"worker-\S+"\}\nanswered in [\d.]+ ms, discovery included: dev\/echo → echo → worker-/m,
+    );
   });
 
   it("a second npm start changes nothing and says so", async () => {
@@ -66,7 +70,7 @@ describe("the commands", () => {
   });
 
   it("ringfence audit finds what no claim accounts for, and ends with 3", async () => {
-    assert.match((await ringfence(0, "audit")).stdout, /2 tenants, residue 0$/m);
+    assert.match((await ringfence(0, "audit")).stdout, /3 tenants, residue 0$/m);
     const generation = "0123456789abcdef01234567";
     const prefix = `/ringfence/tenants/${generation}/`;
     const orphan = { user: `ringfence.${generation}`, key: `${prefix}x` };
@@ -90,7 +94,7 @@ describe("the commands", () => {
     const admin = await adminEnv();
     await etcdctl(admin, "put", "/somebody/else", "x");
     const { stdout } = await run(3, "npm", "run", "destroy");
-    for (const pipeline of ["chat", "summarize"])
+    for (const pipeline of ["chat", "echo", "summarize"])
       assert.match(
         stdout,
         new RegExp(`^released dev/${pipeline}: .*1 user, 1 account; residue 0; revisions \\d+-\\d+`, "m"),

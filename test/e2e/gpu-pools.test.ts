@@ -15,7 +15,7 @@ const pools = {
     priority: 1000,
   },
   cut: { product: "NVIDIA-A100-SXM4-40GB", nodes: 1, gpusPerNode: 8, mig: { profile: "1g.5gb", strategy: "single" } },
-  shared: { product: "NVIDIA-L4", nodes: 1, gpusPerNode: 4, timeSlicing: { replicas: 4 }, rollout: "replace" },
+  shared: { product: "NVIDIA-L4", nodes: 1, gpusPerNode: 4, timeSlicing: { replicas: 4 } },
 };
 
 const image = (tag: number) => `registry.example.com/worker:${tag}`;
@@ -72,7 +72,7 @@ describe("a pipeline on pools of slices and shares", () => {
     const quota = await kubectl<{ spec: { hard: object }; status: { used: object } }>(
       ...["get", "resourcequota", "gpus", "-n", namespace],
     );
-    // A pod more of each vertex that is updated so; the shared pool's is not.
+    // A pod more of each vertex that there is room for: the shared pool has none.
     assert.deepEqual(quota.spec.hard, { "requests.nvidia.com/gpu": "32", "requests.nvidia.com/mig-1g.10gb": "6" });
     assert.deepEqual(quota.status.used, { "requests.nvidia.com/gpu": "28", "requests.nvidia.com/mig-1g.10gb": "4" });
   });
@@ -84,7 +84,7 @@ describe("a pipeline on pools of slices and shares", () => {
     const summary = output.slice(output.indexOf("Diagnostics:"));
     for (const told of [
       "decode.replicas: found 15; with these, pool 'cut' needs 2 nodes of 56 nvidia.com/gpu, and it has 1",
-      'chat.quota.gpus["nvidia.com/gpu"]: found 30; the vertices take 76 and a rolling update 4 more',
+      'chat.quota.gpus["nvidia.com/gpu"]: found 30; the vertices take 76',
     ])
       assert.equal(summary.split(told).length, 2, output);
   });

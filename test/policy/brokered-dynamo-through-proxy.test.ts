@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { GENERATION_LABEL, PIPELINE_LABEL } from "../../components/plan/labels.ts";
+import { dynamicType } from "../../components/plan/type-tokens.ts";
 import { brokeredDynamoThroughProxy as policy } from "../../policy/brokered-dynamo-through-proxy.ts";
 import { PLATFORM } from "../../policy/stack/ringfence.ts";
 import { brokered, configMap, deployment, frontend } from "./sketches.ts";
@@ -70,6 +71,20 @@ describe("policy brokered-dynamo-through-proxy", () => {
       { type: "etcd:index/key:Key", name: "key", props: { key: "public/components/http/models/chat/m", value: "{}" } },
     ])
       assert.match(told(policy, [written]).join(), /one of Dynamo's global model keys/);
+  });
+
+  it("lets a ModelRoute write them that opts in, and still nobody by hand beside it", () => {
+    const [type, model] = [dynamicType("ModelRegistration"), "acme/m"];
+    const route = (legacyAlias: boolean) => ({ type, name: `route-${legacyAlias}`, props: { model, legacyAlias } });
+    assert.deepEqual(told(policy, [route(true), route(false)]), []);
+    const key = "public/components/http/models/completion/acme/m";
+    const byHand = { type: "etcd:index/key:Key", name: "key", props: { key, value: "{}" } };
+    const [message, ...others] = told(policy, [route(true), byHand]);
+    assert.match(
+      message ?? "",
+      /^key\.key: .* leave it to a ModelRoute, with legacyAlias where old frontends need the key/,
+    );
+    assert.deepEqual(others, []);
   });
 
   it("lets other keys be", () => {

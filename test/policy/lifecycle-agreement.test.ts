@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { PHASE_ANNOTATION, PIPELINE_LABEL, VERTEX_LABEL } from "../../components/plan/labels.ts";
+import { PHASE_ANNOTATION, PIPELINE_LABEL, SCALE_ANNOTATION, VERTEX_LABEL } from "../../components/plan/labels.ts";
 import { lifecycleAgreement as policy } from "../../policy/lifecycle-agreement.ts";
 import { PIPELINE } from "../../policy/stack/ringfence.ts";
 import { deployment, frontend, object } from "./sketches.ts";
@@ -42,6 +42,18 @@ describe("policy lifecycle-agreement", () => {
   it("wants no pods while paused", () => {
     assert.match(told(policy, [vertex("a", "Paused", 2)]).join(), /2 pods run while the pipeline is paused/);
     assert.deepEqual(told(policy, [vertex("a", "Paused", UNKNOWN)]), []);
+  });
+
+  it("wants a vertex' replicas within its own scale, but while it is paused", () => {
+    const scaled = (replicas: unknown, scale: unknown, phase = "Running") => {
+      const sketch = vertex("a", phase, replicas);
+      Object.assign((sketch.props.metadata as Props).annotations as Props, { [SCALE_ANNOTATION]: scale });
+      return told(policy, [sketch]);
+    };
+    assert.match(scaled(4, "1..3").join(), /spec\.replicas: 4 replicas are not within the scale's 1 to 3/);
+    assert.match(scaled(1, "2..").join(), /1 replicas are not within the scale's 2 to any/);
+    assert.deepEqual([scaled(3, "1..3"), scaled(9, "2.."), scaled(0, "1..3", "Paused")], [[], [], []]);
+    assert.deepEqual([scaled(UNKNOWN, "1..3"), scaled(4, UNKNOWN), scaled(4, "some")], [[], [], []]);
   });
 
   const scaler = (apiVersion: string, kind: string, spec: Props) =>
