@@ -1,14 +1,14 @@
 /** The baselines of `bench:restart`: clients that choose any registered instance, and ask by nats' own request-reply. */
 
+import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect, credsAuthenticator, type NatsConnection } from "nats";
 import { EtcdSession } from "../components/stores/etcd-session.ts";
 import { viewPrefix } from "../components/stores/etcd-view.ts";
+import { until } from "../dev/platform/wait.ts";
 import { instancesOf, readRegistration } from "../runtime/registration.ts";
-
-/** What a vertex finds in its environment. */
-export type Environment = Record<string, string>;
+import type { Environment } from "./tenant.ts";
 
 /** Milliseconds that an answer may take. */
 const TIMEOUT_MS = 5_000;
@@ -56,8 +56,13 @@ export class BareClient {
     return new BareClient(connection, etcd, instancesOf(env.RINGFENCE_ETCD_PREFIX as string, endpoint));
   }
 
-  get known(): number {
-    return this.#subjects.size;
+  /** Waits until so many instances are registered. @returns their subjects */
+  knows(count: number): Promise<string[]> {
+    const attempt = async () => {
+      assert.equal(this.#subjects.size, count);
+      return [...this.#subjects.values()];
+    };
+    return until({ what: `${count} instances`, within: 10, attempt });
   }
 
   async request<T>(body: object): Promise<T> {
@@ -82,11 +87,6 @@ export class BareClient {
         await sleep(Math.random() * RETRIES.firstMs * 2 ** retry);
       }
     }
-  }
-
-  /** The subjects of the instances that are registered. */
-  get subjects(): string[] {
-    return [...this.#subjects.values()];
   }
 
   async close(): Promise<void> {

@@ -33,7 +33,7 @@ export interface Surroundings {
 }
 
 /** A Pulumi project with a program in JavaScript, and its state in a directory. */
-class Project implements Way {
+export class Project implements Way {
   readonly place: Place;
   readonly #directory: string;
 
