@@ -6,10 +6,11 @@ import { INSTANCES } from "../components/plan/figures.ts";
 import { VisibleError } from "../components/plan/visible-error.ts";
 import type { Stores } from "../components/tenancy/access.ts";
 import { etcdInside, natsInside, requireInside } from "../components/tenancy/inside.ts";
-import { type HeldClaim, listClaims } from "../components/tenancy/registry.ts";
+import type { HeldClaim } from "../components/tenancy/registry.ts";
 import { Client } from "../runtime/client.ts";
 import { type Attempt, told } from "../runtime/errors.ts";
 import { readRegistration } from "../runtime/registration.ts";
+import { claimsNamed } from "./claims.ts";
 import { withStores } from "./stores.ts";
 
 export interface RequestOptions {
@@ -50,13 +51,10 @@ function parsedBody(body: string): unknown {
 }
 
 /** @throws VisibleError when no pipeline, or more than one, is meant */
-async function logicalNameOf({ etcd }: Stores, pipeline: string): Promise<string> {
-  const names = (await listClaims(etcd)).map(({ logicalName }) => logicalName);
-  const [found, ...others] = names.filter((name) => name === pipeline || name.endsWith(`/${pipeline}`));
-  if (found !== undefined && others.length === 0) return found;
-  const expected =
-    found === undefined ? `one that is up (${names.join(", ") || "none"})` : [found, ...others].join(" or ");
-  throw new VisibleError(`pipeline: found '${pipeline}'; expected ${expected}: say which`);
+async function logicalNameOf(stores: Stores, pipeline: string): Promise<string> {
+  const names = (await claimsNamed(stores, pipeline)).map(({ logicalName }) => logicalName);
+  if (names.length === 1) return names[0] as string;
+  throw new VisibleError(`pipeline: found '${pipeline}'; expected ${names.join(" or ")}: say which`);
 }
 
 /** @throws VisibleError unless an instance of it is registered, or of exactly one when none is named */

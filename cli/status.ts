@@ -1,10 +1,8 @@
 /** `ringfence status`: how pipelines do. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { VisibleError } from "../components/plan/visible-error.ts";
-import type { Stores } from "../components/tenancy/access.ts";
-import { type HeldClaim, listClaims } from "../components/tenancy/registry.ts";
 import { type PipelineStatus, pipelineStatus, type Traffic } from "../components/tenancy/status.ts";
 import type { TopologyStatus } from "../components/tenancy/topology-status.ts";
+import { claimsNamed } from "./claims.ts";
 import { withStores } from "./stores.ts";
 import { table } from "./table.ts";
 
@@ -20,7 +18,7 @@ const EVERY_MS = 2_000;
 export async function statusCommand(pipeline: string | undefined, { watch, json }: StatusOptions): Promise<void> {
   await withStores(async (stores) => {
     for (;;) {
-      const claims = await claimsOf(stores, pipeline);
+      const claims = await claimsNamed(stores, pipeline);
       const found = await Promise.all(claims.map((claim) => pipelineStatus(stores, claim)));
       if (watch && !json && process.stdout.isTTY) process.stdout.write("\x1b[H\x1b[2J");
       console.log(json ? JSON.stringify(found, null, watch ? undefined : 2) : statusText(found));
@@ -28,18 +26,6 @@ export async function statusCommand(pipeline: string | undefined, { watch, json 
       await sleep(EVERY_MS);
     }
   });
-}
-
-/** @throws VisibleError when there is none of that name */
-async function claimsOf({ etcd }: Stores, pipeline: string | undefined): Promise<HeldClaim[]> {
-  const claims = await listClaims(etcd);
-  if (pipeline === undefined) return claims;
-  const named = claims.filter(({ logicalName }) => logicalName === pipeline || logicalName.endsWith(`/${pipeline}`));
-  if (named.length > 0) return named;
-  const known = claims.map(({ logicalName }) => logicalName).join(", ") || "none";
-  throw new VisibleError(
-    `pipeline: found '${pipeline}'; expected one that is up (${known}): correct it, or run 'pulumi up'`,
-  );
 }
 
 export function statusText(pipelines: PipelineStatus[]): string {

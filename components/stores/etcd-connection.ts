@@ -7,6 +7,7 @@ import {
   GRPCCancelledError,
   GRPCDeadlineExceededError,
   GRPCUnavailableError,
+  type IOptions,
 } from "etcd3";
 import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
 import type { PortForward } from "./port-forward.ts";
@@ -23,6 +24,12 @@ export interface EtcdAccess {
   forward?: PortForward | undefined;
 }
 
+/** How every client of ours calls: with a deadline, and without etcd3's own retries, which multiply ours, and its circuit breaker, which refuses everything for seconds. */
+export const CALLS: Pick<IOptions, "defaultCallOptions" | "faultHandling"> = {
+  defaultCallOptions: ({ isStream }) => (isStream ? {} : { deadline: Date.now() + CALL_DEADLINE_MS }),
+  faultHandling: { host: () => noop, global: noop },
+};
+
 /** No answer came, whatever became of the call. */
 const NO_ANSWER = [GRPCUnavailableError, GRPCDeadlineExceededError, GRPCCancelledError];
 
@@ -33,8 +40,7 @@ export async function connect(access: EtcdAccess): Promise<Etcd3> {
     hosts: forward ? [await throughForward(endpoints, forward)] : endpoints,
     auth: { username, password },
     ...(tls && { credentials: credentialsOf(tls) }),
-    defaultCallOptions: ({ isStream }) => (isStream ? {} : { deadline: Date.now() + CALL_DEADLINE_MS }),
-    faultHandling: { host: () => noop, global: noop },
+    ...CALLS,
     // By default it would try to connect again after up to two minutes; whoever restarts an etcd waits seconds.
     grpcOptions: { "grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1_000 },
   });

@@ -2,9 +2,9 @@
  * etcd, as a tenant's own software needs it: a view of a prefix that never goes stale, and a key that lives as long as
  * its holder. Both ride out whatever etcd does, a restart, a compaction, a change of users, and say so.
  */
-import { noop } from "cockatiel";
 import { Etcd3, type IWatchResponse } from "etcd3";
-import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
+import { StoreError } from "./errors.ts";
+import { CALLS } from "./etcd-connection.ts";
 import { bytes, type Entry, entryOf, rangeEnd } from "./etcd-txn.ts";
 
 export interface EtcdSessionAccess {
@@ -41,9 +41,7 @@ export class EtcdSession {
       hosts: endpoints,
       auth: { username, password },
       ...(ca !== undefined && { credentials: { rootCertificate: Buffer.from(ca) } }),
-      defaultCallOptions: ({ isStream }) => (isStream ? {} : { deadline: Date.now() + CALL_DEADLINE_MS }),
-      // Its own retries would multiply ours, and its circuit breaker refuses everything for seconds.
-      faultHandling: { host: () => noop, global: noop },
+      ...CALLS,
       grpcOptions: {
         "grpc.initial_reconnect_backoff_ms": 50,
         "grpc.max_reconnect_backoff_ms": 1_000,

@@ -2,6 +2,7 @@
 import { connect, credsAuthenticator, headers, type Msg, type NatsConnection, type PublishOptions } from "nats";
 import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
 import { FlowBus } from "./flow-bus.ts";
+import { insistOnTls, isRefusal } from "./nats.ts";
 
 export interface BusAccess {
   servers: string[];
@@ -62,8 +63,7 @@ export class Bus {
         servers,
         name,
         authenticator: credsAuthenticator(() => new TextEncoder().encode(creds())),
-        // Even an empty one insists on TLS: nats.js itself would go on in plain text, whatever the address says.
-        ...(servers.some((server) => server.startsWith("tls://")) && { tls: ca === undefined ? {} : { ca } }),
+        ...insistOnTls(servers, ca === undefined ? {} : { ca }),
         timeout: CALL_DEADLINE_MS,
         // A stack for each request, in case that it fails, is a quarter of what a request costs; our errors say what it was.
         noAsyncTraces: true,
@@ -76,8 +76,8 @@ export class Bus {
       });
       return new Bus(label, connection);
     } catch (cause) {
-      const { code, message } = cause as Error & { code?: string };
-      const refused = code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED";
+      const { message } = cause as Error;
+      const refused = isRefusal(cause);
       throw new StoreError(
         refused
           ? `${label} refused the log-in: check the file that NATS_AUTH_CREDENTIALS_FILE names`

@@ -4,7 +4,7 @@
  * Answers to writes prove nothing (the purge of an absent account says "initiated", a second delete says 200), so
  * every writer here is followed by a reader at its caller: `lookup`, `accounts`, `connections`, `streams`.
  */
-import { connect, credsAuthenticator, type Msg, type NatsConnection, RequestStrategy } from "nats";
+import { connect, credsAuthenticator, type Msg, type NatsConnection, RequestStrategy, type TlsOptions } from "nats";
 import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
 import type { PortForward } from "./port-forward.ts";
 import { type ClientTls, tlsTrouble } from "./tls.ts";
@@ -198,6 +198,16 @@ export class Nats {
   }
 }
 
+const isSecure = (servers: string[]) => servers.some((server) => server.startsWith("tls://"));
+
+/** Even an empty option insists on TLS: nats.js itself would go on in plain text, whatever the addresses say. */
+export const insistOnTls = (servers: string[], tls: TlsOptions): { tls?: TlsOptions } =>
+  isSecure(servers) ? { tls } : {};
+
+/** Whether the server did not let a user in. */
+export const isRefusal = (cause: unknown): boolean =>
+  ["AUTHORIZATION_VIOLATION", "AUTHENTICATION_EXPIRED"].includes((cause as { code?: string }).code ?? "");
+
 /** Names the servers in messages. */
 export const labelOf = ({ servers }: NatsAccess): string => `NATS at ${servers.join(", ")}`;
 
@@ -208,7 +218,6 @@ export const labelOf = ({ servers }: NatsAccess): string => `NATS at ${servers.j
 export async function dial(access: NatsAccess): Promise<NatsConnection> {
   const label = labelOf(access);
   const { forward } = access;
-  const secure = access.servers.some((server) => server.startsWith("tls://"));
   try {
     return await connect({
       servers: forward ? await forward.address() : access.servers,
@@ -216,21 +225,20 @@ export async function dial(access: NatsAccess): Promise<NatsConnection> {
       ignoreClusterUpdates: forward !== undefined,
       authenticator: credsAuthenticator(new TextEncoder().encode(access.creds)),
       name: "ringfence",
-      // Even an empty one insists on TLS: nats.js itself would go on in plain text, whatever the address says.
-      ...(secure && { tls: { ...access.tls, ...verifyAs(access) } }),
+      ...insistOnTls(access.servers, { ...access.tls, ...verifyAs(access) }),
       timeout: CALL_DEADLINE_MS,
       reconnect: false,
     });
   } catch (cause) {
     if (cause instanceof StoreError) throw cause;
-    const { code, message } = cause as Error & { code?: string };
-    if (code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED") {
+    const { message } = cause as Error;
+    if (isRefusal(cause)) {
       throw new StoreError(
         `${label} refused the log-in: correct systemCreds or operatorSeed in the platform's access`,
         { cause },
       );
     }
-    const trouble = secure && tlsTrouble(cause as Error, access.tls);
+    const trouble = isSecure(access.servers) && tlsTrouble(cause as Error, access.tls);
     if (trouble) throw new StoreError(`${label}: ${trouble.cause}`, { unreachable: true, cause });
     throw new StoreError(
       `${label} does not answer (${forward?.trouble ?? message}): start it, or correct the servers in the platform's access`,
