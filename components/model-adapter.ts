@@ -18,7 +18,7 @@ import {
 import { GENERATION_LABEL, PIPELINE_LABEL, VERTEX_LABEL } from "./plan/labels.ts";
 import { PROXY_NAME } from "./plan/names.ts";
 import { InvalidSpec, parse, problemsSoFar } from "./plan/problem.ts";
-import { mapValues } from "./plan/records.ts";
+import { defined, mapValues } from "./plan/records.ts";
 import { AdapterRollout } from "./resources/adapter-rollout.ts";
 import { deleted } from "./resources/deleted.ts";
 
@@ -172,9 +172,8 @@ export class ModelAdapter extends pulumi.ComponentResource {
   /** Judges what is plain at once, and the rest as soon as it is known. */
   #spec(name: string, adapter: string, args: ModelAdapterArgs): pulumi.Output<AdapterSpec> {
     const { pipeline: _, vertex: __, adapter: ___, credentials = {}, ...given } = args;
-    const settled = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
     // Names only: what they hold goes into the Secret, and nowhere else.
-    const spec = { ...settled, name: adapter, credentials: mapValues(credentials, () => "") };
+    const spec = { ...defined(given), name: adapter, credentials: mapValues(credentials, () => "") };
     const refused = (mistakes: InvalidSpec) => new pulumi.ResourceError(mistakes.message, this, true);
     const problems = problemsSoFar(adapterSpec, spec, name);
     if (problems.length > 0) throw refused(new InvalidSpec(problems));

@@ -6,7 +6,7 @@ import { compile, type Plan } from "./plan/compile.ts";
 import type { PoolInput } from "./plan/gpu.ts";
 import { planesOf } from "./plan/planes.ts";
 import { InvalidSpec, isPending, type Problem, problemsSoFar } from "./plan/problem.ts";
-import { mapValues } from "./plan/records.ts";
+import { defined, mapValues } from "./plan/records.ts";
 import { hasComponents, namespaceAmong, type PipelineInput, pipelineSpec } from "./plan/spec.ts";
 import { topologyAlone } from "./plan/topology-problems.ts";
 import type { Platform } from "./platform.ts";
@@ -69,11 +69,5 @@ function namespacesOn(platform: Platform): Map<string, string> {
   namespaces.set(platform, known);
   return known;
 }
-
-/** Without what is there and undefined, which a schema would take for a mistake. */
-export const defined = <T extends object>(fields: T) =>
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    [key in keyof T]: Exclude<T[key], undefined>;
-  };
 
 export const realmOf = ({ realm }: PipelineArgs): string => realm ?? "default";

@@ -1,7 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { VertexLoader } from "./adapter-loader.ts";
 import type { PipelineArgs, PipelineVertexArgs } from "./pipeline-args.ts";
-import { defined, planOf, realmOf } from "./pipeline-plan.ts";
+import { planOf, realmOf } from "./pipeline-plan.ts";
 import { dynamoEnv, restartOf } from "./plan/availability.ts";
 import {
   endpointOf,
@@ -18,7 +18,7 @@ import { logicalName } from "./plan/names.ts";
 import { type Observable, observable } from "./plan/observability/scrape.ts";
 import { componentEnv, planesOf } from "./plan/planes.ts";
 import { isPending } from "./plan/problem.ts";
-import { mapValues } from "./plan/records.ts";
+import { defined, mapValues } from "./plan/records.ts";
 import { smokeCommand, urlOf } from "./plan/smoke.ts";
 import type { Phase } from "./plan/spec.ts";
 import { topologyOf } from "./plan/topology.ts";

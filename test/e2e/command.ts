@@ -13,7 +13,7 @@ export interface Ended {
 }
 
 /** Longer than any command here takes on a busy machine, and shorter than a release waits for a lock; milliseconds. */
-const DEADLINE_MS = 100_000;
+const DEADLINE_MS = 240_000;
 
 /** A command that has been started. */
 export class Command {
