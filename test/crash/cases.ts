@@ -1,5 +1,5 @@
 /** The matrix: which write of which act is struck how, on which side, and what comes after; and samples of it. */
-import fc from "fast-check";
+import { shuffled } from "../support/sample.ts";
 import type { Point, Side } from "./gate.ts";
 import { type Act, acts } from "./life.ts";
 
@@ -51,30 +51,22 @@ function makingSlots({ create, "create without slots": points }: Recording): Poi
   return points.filter((point) => !known.has(kind(point)) && known.add(kind(point)));
 }
 
-/** At least this many of them, drawn by the seed: every write on both sides, every fault and sequel of every act. */
-export function sample(cases: Case[], seed: number, size: number): Case[] {
-  const shuffled = shuffle(cases, seed);
+/** Drawn by the seed: every write of every act, on one of its sides, and every fault and sequel of every act. */
+export function sample(cases: Case[]): Case[] {
   const seen = new Set<string>();
   const novel = ({ act, point, side, fault, sequel }: Case) => {
-    const aspects = [`${act} ${side} ${point.name}`, `${act} ${fault} ${sequel}`];
+    const aspects = [`${act} ${point.name}`, `${act} ${side} ${fault} ${sequel}`];
     return aspects.filter((aspect) => !seen.has(aspect) && seen.add(aspect)).length > 0;
   };
-  const needed = shuffled.filter(novel);
-  const others = shuffled.filter((each) => !needed.includes(each));
-  return [...needed, ...others.slice(0, Math.max(0, size - needed.length))];
+  return shuffled(cases).filter(novel);
 }
 
 /** A few, drawn by the seed, for the whole Pulumi CLI: of each act as many, of writes that it makes in the same order. */
-export function sampleForPulumi(cases: Case[], seed: number, each: number): Array<Case<typeof LATE>> {
-  const fit = shuffle(cases, seed).filter(
+export function sampleForPulumi(cases: Case[], each: number): Array<Case<typeof LATE>> {
+  const fit = shuffled(cases).filter(
     ({ point, fault }) => fault === faults[0] && point.store !== "kube-apiserver" && point.name.endsWith("#1"),
   );
   return (["create", "delete"] as const)
     .flatMap((act) => fit.filter((found) => found.act === act).slice(0, each))
     .map((found) => ({ ...found, fault: LATE }));
-}
-
-function shuffle(cases: Case[], seed: number): Case[] {
-  const everything = { minLength: cases.length, maxLength: cases.length };
-  return fc.sample(fc.shuffledSubarray(cases, everything), { seed, numRuns: 1 })[0] ?? [];
 }

@@ -1,17 +1,15 @@
 import assert from "node:assert/strict";
-import { randomInt } from "node:crypto";
 import Mocha from "mocha";
+import { seedText } from "../support/sample.ts";
 import { allCases, type Case, type LATE, type Recording, sample, sampleForPulumi, titleOf } from "./cases.ts";
 import { acts } from "./life.ts";
 import { Ground } from "./platform.ts";
 import { alone, play, record } from "./play.ts";
 import { playWithPulumi } from "./with-pulumi.ts";
 
-const seed = Number(process.env.RINGFENCE_TEST_SEED ?? randomInt(2 ** 31));
 /** `all` cases, or those whose titles have this in them; a sample when unset. */
 const wanted = process.env.RINGFENCE_CRASH;
 
-const SAMPLE = 80;
 /** Cases of each act with the whole CLI. */
 const WITH_PULUMI = 2;
 /** Cases after which the platform is looked at. */
@@ -24,7 +22,7 @@ interface Playing {
   ended: PromiseWithResolvers<void>;
 }
 
-describe(`a crash at any write (seed ${seed}; RINGFENCE_TEST_SEED repeats it)`, function () {
+describe(`a crash at any write (${seedText})`, function () {
   this.timeout("2h");
   const recording = {} as Recording;
   let ground: Ground;
@@ -37,7 +35,7 @@ describe(`a crash at any write (seed ${seed}; RINGFENCE_TEST_SEED repeats it)`, 
     ground = await Ground.open();
     for (const act of acts) recording[act] = await record(ground, act);
     const cases = allCases(recording);
-    const chosen = wanted === undefined ? sample(cases, seed, SAMPLE) : cases;
+    const chosen = wanted === undefined ? sample(cases) : cases;
     const playing = (each: Case): Playing => ({
       title: titleOf(each),
       play: (names) => play(ground, each, names),
@@ -51,7 +49,7 @@ describe(`a crash at any write (seed ${seed}; RINGFENCE_TEST_SEED repeats it)`, 
     // Cases wait for servers most of the time; those that break one, or all of whose commands are heavy, go by themselves.
     const lanes = [
       { abreast: 6, cases: chosen.filter((each) => !alone(each)).map(playing) },
-      { abreast: 2, cases: sampleForPulumi(cases, seed, WITH_PULUMI).map(withPulumi) },
+      { abreast: 2, cases: sampleForPulumi(cases, WITH_PULUMI).map(withPulumi) },
       { abreast: 1, cases: chosen.filter(alone).map(playing) },
     ].map(({ abreast, cases }) => ({ abreast, cases: cases.filter(isWanted) }));
     for (const { title, ended } of lanes.flatMap(({ cases }) => cases)) {

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { randomInt } from "node:crypto";
 import fc from "fast-check";
 import { Etcd } from "../../components/stores/etcd.ts";
 import { op } from "../../components/stores/etcd-txn.ts";
@@ -9,6 +8,7 @@ import { deleteLedger } from "../../components/tenancy/ledger.ts";
 import { compareSnapshots, type Snapshot, takeSnapshot } from "../../components/tenancy/outside.ts";
 import { keys, readClaim } from "../../components/tenancy/registry.ts";
 import { release } from "../../components/tenancy/release.ts";
+import { seed, seedText } from "../support/sample.ts";
 import { type Fault, faults, faulty, isCall } from "./faults.ts";
 import {
   access,
@@ -22,8 +22,6 @@ import {
   tidy,
   tracesOf,
 } from "./scene.ts";
-
-const seed = Number(process.env.RINGFENCE_TEST_SEED ?? randomInt(2 ** 31));
 
 /** Of each act. */
 const CRASHES = 10;
@@ -62,7 +60,7 @@ async function assertWhole(stores: Stores, tenant: Tenant): Promise<void> {
   await nats.close();
 }
 
-describe(`a run that fails at any of its writes (seed ${seed}; RINGFENCE_TEST_SEED repeats it)`, () => {
+describe(`a run that fails at any of its writes (${seedText})`, () => {
   let realm: string;
   let stores: Stores;
   let outside: Snapshot;

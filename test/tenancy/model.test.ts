@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { randomInt } from "node:crypto";
 import fc from "fast-check";
 import { userName } from "../../components/plan/names.ts";
 import { op } from "../../components/stores/etcd-txn.ts";
@@ -10,13 +9,13 @@ import { createLedger, deleteLedger } from "../../components/tenancy/ledger.ts";
 import { compareSnapshots, type Snapshot, takeSnapshot } from "../../components/tenancy/outside.ts";
 import { EXTERNAL, keys } from "../../components/tenancy/registry.ts";
 import { burn } from "../../components/tenancy/slots.ts";
+import { seed, seedText } from "../support/sample.ts";
 import { Model, NAMES, type Name } from "./model.ts";
 import { destroyStack, goOn } from "./model-acts.ts";
 import { commands, STACKS } from "./model-commands.ts";
 import { World } from "./model-world.ts";
 import { natsOf, newLedger, newProcess, newRealm, passTime, provision, recorded, tidy } from "./scene.ts";
 
-const seed = Number(process.env.RINGFENCE_TEST_SEED ?? randomInt(2 ** 31));
 const runs = Number(process.env.RINGFENCE_MODEL_RUNS ?? 3);
 /** The `path` and the `replayPath` that a failure shows: they repeat its shortest sequence at once. */
 const { RINGFENCE_MODEL_PATH: path, RINGFENCE_MODEL_REPLAY: replayPath } = process.env;
@@ -30,7 +29,7 @@ const PER_RUN_MS = 60_000;
 /** More claims than a run makes. */
 const SLOTS = 14;
 
-describe(`random acts of several stacks, compared with a model (seed ${seed}; RINGFENCE_TEST_SEED repeats it, RINGFENCE_MODEL_RUNS=${runs})`, function () {
+describe(`random acts of several stacks, compared with a model (${seedText}, RINGFENCE_MODEL_RUNS=${runs})`, function () {
   this.timeout((runs + 4) * PER_RUN_MS);
   let stores: Stores;
   let outside: Snapshot;

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { randomInt } from "node:crypto";
 import fc from "fast-check";
 import { aliasKeys } from "../../components/plan/models.ts";
 import type { Stores } from "../../components/tenancy/access.ts";
@@ -8,13 +7,12 @@ import { deleteLedger } from "../../components/tenancy/ledger.ts";
 import { withdrawModel } from "../../components/tenancy/models.ts";
 import { compareSnapshots, type Snapshot, takeSnapshot } from "../../components/tenancy/outside.ts";
 import { keys } from "../../components/tenancy/registry.ts";
+import { seed, seedText } from "../support/sample.ts";
 import { type Fault, faults, faulty } from "./faults.ts";
 import { interrupted, modelScene, type Serving, watchOf } from "./models-scene.ts";
 import { newProcess, tidy } from "./scene.ts";
 
-const seed = Number(process.env.RINGFENCE_TEST_SEED ?? randomInt(2 ** 31));
-
-describe(`models (seed ${seed}; RINGFENCE_TEST_SEED repeats it)`, () => {
+describe(`models (${seedText})`, () => {
   const { realm, ONE, TWO, stores, claim, publish, destroy, view, told, takeKeys, write, remove, assertSound } =
     modelScene();
   let outside: Snapshot;

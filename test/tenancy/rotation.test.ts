@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { randomInt } from "node:crypto";
 import { CoreV1Api, KubeConfig } from "@kubernetes/client-node";
 import fc from "fast-check";
 import { CREDENTIALS_ANNOTATION } from "../../components/plan/labels.ts";
@@ -11,6 +10,7 @@ import { openPrefix, usersOf } from "../../components/tenancy/prefix.ts";
 import { keys, readClaim } from "../../components/tenancy/registry.ts";
 import { release } from "../../components/tenancy/release.ts";
 import { retireCredentials } from "../../components/tenancy/rotation.ts";
+import { seed, seedText } from "../support/sample.ts";
 import { faults, faulty } from "./faults.ts";
 import {
   access,
@@ -28,8 +28,6 @@ import {
 } from "./scene.ts";
 
 const { operatorSeed } = access.nats;
-
-const seed = Number(process.env.RINGFENCE_TEST_SEED ?? randomInt(2 ** 31));
 
 /** Failures that are drawn; each at any of the writes. */
 const CRASHES = 6;
@@ -65,7 +63,7 @@ async function assertEnded(tenant: Tenant): Promise<void> {
   await assert.rejects(natsOf(tenant), /Authorization Violation/);
 }
 
-describe(`the rotation of a tenant's credentials (seed ${seed}; RINGFENCE_TEST_SEED repeats it)`, () => {
+describe(`the rotation of a tenant's credentials (${seedText})`, () => {
   const realm = newRealm();
   let stores: Stores;
   let owner: string;

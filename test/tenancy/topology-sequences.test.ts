@@ -1,12 +1,10 @@
 import assert from "node:assert/strict";
-import { randomInt } from "node:crypto";
 import fc from "fast-check";
 import type { Stores } from "../../components/tenancy/access.ts";
+import { seed, seedText } from "../support/sample.ts";
 import { type Fault, faults, faulty } from "./faults.ts";
 import { newLedger, newProcess, newRealm, provision, type Tenant, tidy } from "./scene.ts";
 import { assertIs, newState, passActs, plans, refresh, SHARE, type State, up, type Wanted } from "./topology-engine.ts";
-
-const seed = Number(process.env.RINGFENCE_TEST_SEED ?? randomInt(2 ** 31));
 
 /** Sampled of all writes of an edit and all faults. */
 const CRASHES = 10;
@@ -18,7 +16,7 @@ const { straight, through } = plans;
 
 const running = (plan: Wanted["plan"]): Wanted => ({ plan, phase: "Running" });
 
-describe(`a tenant's topology, through faults and rivals (seed ${seed}; RINGFENCE_TEST_SEED repeats it)`, () => {
+describe(`a tenant's topology, through faults and rivals (${seedText})`, () => {
   let stores: Stores;
   const realm = newRealm();
   let tenants = 0;
