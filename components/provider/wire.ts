@@ -17,6 +17,10 @@ const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
  */
 export const STUB_VERSION = 1;
 
+// A pulumi that is killed leaves its provider behind, and what that says then breaks on the pipe. Pulumi's own handler of uncaught
+// errors would try to say so, and break again, for ever.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+
 let config: ConfigReader | undefined;
 
 /** Keeps the config; it is read when the stores are needed, never at once, and nothing of it is kept elsewhere. */
