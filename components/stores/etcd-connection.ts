@@ -1,6 +1,6 @@
 /** A connection to etcd: how it is made, and why there is none. */
 import { checkServerIdentity, type PeerCertificate } from "node:tls";
-import { noop } from "cockatiel";
+import { DelegateBackoff, handleWhen, noop, retry } from "cockatiel";
 import {
   Etcd3,
   EtcdAuthenticationFailedError,
@@ -24,10 +24,19 @@ export interface EtcdAccess {
   forward?: PortForward | undefined;
 }
 
+/**
+ * Every change of a user or role makes etcd fail whatever is in flight, of all users, before it is applied: such a call
+ * is made again, for about as long as a call may take.
+ */
+const throughChanges = retry(
+  handleWhen(({ message }) => message.includes("revision of auth store is old")),
+  { maxAttempts: 150, backoff: new DelegateBackoff(() => 10 + Math.random() * 90) },
+);
+
 /** How every client of ours calls: with a deadline, and without etcd3's own retries, which multiply ours, and its circuit breaker, which refuses everything for seconds. */
 export const CALLS: Pick<IOptions, "defaultCallOptions" | "faultHandling"> = {
   defaultCallOptions: ({ isStream }) => (isStream ? {} : { deadline: Date.now() + CALL_DEADLINE_MS }),
-  faultHandling: { host: () => noop, global: noop },
+  faultHandling: { host: () => noop, global: throughChanges },
 };
 
 /** No answer came, whatever became of the call. */

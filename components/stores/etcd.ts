@@ -4,7 +4,7 @@
  * etcd3 was last released in 2023; it stays behind this module and etcd-connection.ts, which switches its retry policy
  * and circuit breaker off: after a few authentication changes by others the breaker would refuse everything for seconds.
  */
-import { type Etcd3, EtcdAuthenticationFailedError, EtcdInvalidAuthTokenError, type IPermission } from "etcd3";
+import { type Etcd3, EtcdAuthenticationFailedError, type IPermission } from "etcd3";
 import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
 import { connect, type EtcdAccess, explain, notSent, tlsTroubleOf } from "./etcd-connection.ts";
 import {
@@ -19,9 +19,6 @@ import {
 } from "./etcd-txn.ts";
 
 export type { EtcdAccess } from "./etcd-connection.ts";
-
-/** How long authentication changes by others are ridden out, milliseconds. */
-const AUTH_RETRY_MS = 10_000;
 
 /** What gRPC says of an answer beyond 4 MiB, which it does not take. */
 const TOO_LARGE = "Received message larger than max";
@@ -305,20 +302,16 @@ export class Etcd {
 
   /**
    * One call with its deadline. Without a connection nothing was sent: it is made again for as long as a restart takes.
-   * Every change of a user or role makes etcd fail whatever is in flight, of all users,
-   * before it is applied ("revision of auth store is old"), and drops tokens: such a call is made again.
    */
   async #call<T>(call: (client: Etcd3) => Promise<T>): Promise<T> {
     const begun = Date.now();
-    const end = begun + AUTH_RETRY_MS;
     for (let attempt = 0; ; attempt++) {
       try {
         return await call(await this.#opened());
       } catch (error) {
         if (error instanceof StoreError) throw error;
         const { message } = error as Error;
-        const churn = error instanceof EtcdInvalidAuthTokenError || message.includes("revision of auth store is old");
-        const again = churn ? Date.now() < end : notSent(message) && Date.now() < begun + CALL_DEADLINE_MS;
+        const again = notSent(message) && Date.now() < begun + CALL_DEADLINE_MS;
         const trouble = attempt === 0 || !again ? await tlsTroubleOf(error as Error, this.#access) : undefined;
         if (trouble && (trouble.certain || !again)) {
           const options = { unreachable: true, inDoubt: !notSent(message), cause: error };

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { Etcd3 } from "etcd3";
 import { EtcdSession } from "../../components/stores/etcd-session.ts";
 import { viewPrefix } from "../../components/stores/etcd-view.ts";
 import { startServer, stopServer } from "../../dev/platform/index.ts";
 import { ensureTools } from "../../dev/tools/index.ts";
 import type { Client } from "../../runtime/index.ts";
+import { etcdClient } from "../support/etcd.ts";
 import { access, etcdOf } from "../tenancy/scene.ts";
 import { eventually, type Load, Scene, sleep, untilAnswered } from "./scene.ts";
 
@@ -116,8 +116,7 @@ describe("an outage of etcd or NATS under load", () => {
     const { username, password, prefix } = scene.tenant.etcd;
     const etcd = new EtcdSession({ endpoints: access.etcd.endpoints, username, password });
     const admin = etcdOf(scene.tenant);
-    const { username: root, password: secret } = access.etcd;
-    const operator = new Etcd3({ hosts: access.etcd.endpoints, auth: { username: root, password: secret } });
+    const operator = etcdClient(access.etcd.endpoints, access.etcd);
     await admin.put(`${prefix}view/a`).value("1");
     const { revision } = await etcd.list(`${prefix}view/`);
     for (const value of ["2", "3"]) await admin.put(`${prefix}view/b`).value(value);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Etcd3 } from "etcd3";
 import { StoreError } from "../../components/stores/errors.ts";
 import { Etcd } from "../../components/stores/etcd.ts";
+import { EtcdSession } from "../../components/stores/etcd-session.ts";
 import { op, when } from "../../components/stores/etcd-txn.ts";
 import { freePort } from "../../dev/platform/ports.ts";
 import { BlackHole, OwnEtcd } from "./servers.ts";
@@ -102,6 +103,7 @@ describe("etcd, as the protocol uses it", () => {
   it("does not fail a call while a neighbour adds and deletes users all the while, which fails a plain client", async () => {
     const neighbour = as(password);
     const plain = new Etcd3({ hosts: server.endpoint, auth: { username: "root", password } });
+    const session = new EtcdSession({ endpoints: [server.endpoint], username: "root", password });
     let plainFailures = 0;
     let calls = 0;
     const end = Date.now() + 20_000;
@@ -135,7 +137,14 @@ describe("etcd, as the protocol uses it", () => {
         stop();
         await etcd.revokeLease(lease);
       }),
+      ours(async () => {
+        const { id } = await session.grantLease(60);
+        await session.put("/session", "1", id);
+        await session.remove("/session");
+        await session.revokeLease(id);
+      }),
     ]);
+    session.close();
     neighbour.close();
     plain.close();
     assert(done(), `${plainFailures} failures of the plain client and ${calls} calls of ours in 20 s`);

@@ -1,9 +1,10 @@
 /** Dynamo as article 000 met it: workers that register in the root that they are given, and a frontend that reads all of it. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { Etcd3, type Lease, type Watcher } from "etcd3";
+import type { Etcd3, Lease, Watcher } from "etcd3";
 import { until } from "../../components/stores/errors.ts";
 import { freePort } from "../../dev/platform/ports.ts";
+import { etcdClient } from "../support/etcd.ts";
 import { access } from "./scene.ts";
 
 const DEADLINE_MS = 20_000;
@@ -37,8 +38,8 @@ export async function ownRoot({ prefix, username, password }: LogIn & { prefix: 
   return root;
 }
 
-function connect(hosts: string[], { username, password }: LogIn): Etcd3 {
-  const client = new Etcd3({ hosts, auth: { username, password } });
+function connect(hosts: string[], logIn: LogIn): Etcd3 {
+  const client = etcdClient(hosts, logIn);
   clients.add(client);
   return client;
 }

@@ -1,6 +1,5 @@
 /** What the suites of models share: pipelines of stacks of their own, as far as models go, and who is said to serve what. */
 import assert from "node:assert/strict";
-import { Etcd3 } from "etcd3";
 import { aliasKeys } from "../../components/plan/models.ts";
 import { until } from "../../components/stores/errors.ts";
 import { op } from "../../components/stores/etcd-txn.ts";
@@ -11,6 +10,7 @@ import { deleteLedger } from "../../components/tenancy/ledger.ts";
 import { listModels, publishModel, withdrawModel } from "../../components/tenancy/models.ts";
 import { keys } from "../../components/tenancy/registry.ts";
 import { release } from "../../components/tenancy/release.ts";
+import { etcdClient } from "../support/etcd.ts";
 import { access, bound, newLedger, newProcess, newRealm, recorded } from "./scene.ts";
 
 /** A pipeline of a stack of its own, as far as models go: the other parts of a tenant have no say here. */
@@ -126,8 +126,7 @@ export function interrupted(
 
 /** Follows registrations and keys, and holds each key of ours, at each revision, to a registration that asks for it. */
 export async function watchOf({ etcd }: Stores, models: string[]): Promise<{ done: () => Promise<void> }> {
-  const { endpoints, username, password } = access.etcd;
-  const client = new Etcd3({ hosts: endpoints, auth: { username, password } });
+  const client = etcdClient(access.etcd.endpoints, access.etcd);
   const from = (BigInt(await etcd.revision()) + 1n).toString();
   const now = new Map<string, string>();
   const wrong: string[] = [];

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Etcd3, Range } from "etcd3";
+import { Range } from "etcd3";
 import { aliasKeys } from "../../components/plan/models.ts";
 import * as resource from "../../components/provider/v1/model-registration.ts";
 import { until } from "../../components/stores/errors.ts";
@@ -11,6 +11,7 @@ import { listModels, publishModel, withdrawModel } from "../../components/tenanc
 import { compareSnapshots, type Snapshot, takeSnapshot } from "../../components/tenancy/outside.ts";
 import { keys } from "../../components/tenancy/registry.ts";
 import { enterRun } from "../../components/tenancy/run.ts";
+import { etcdClient } from "../support/etcd.ts";
 import { faulty } from "./faults.ts";
 import { modelScene } from "./models-scene.ts";
 import { access, newLedger, newProcess, newRealm, recorded, tidy } from "./scene.ts";
@@ -54,15 +55,15 @@ describe("models", () => {
   });
 
   it("have keys that are read by one prefix and watched, by a user who may read nothing else", async () => {
-    const { endpoints, username, password } = access.etcd;
-    const admin = new Etcd3({ hosts: endpoints, auth: { username, password } });
+    const { endpoints } = access.etcd;
+    const admin = etcdClient(endpoints, access.etcd);
     const reader = `${realm}-models`;
     const [role, user] = [admin.role(reader), admin.user(reader)];
     await role.create();
     await role.grant({ permission: "Read", range: Range.prefix(keys.models) });
     await user.create("secret");
     await user.addRole(reader);
-    const client = new Etcd3({ hosts: endpoints, auth: { username: reader, password: "secret" } });
+    const client = etcdClient(endpoints, { username: reader, password: "secret" });
     try {
       const heard: string[] = [];
       const watcher = await client.watch().prefix(keys.models).create();

@@ -1,7 +1,7 @@
 /** What the suites of this room share: stacks that act on the platform, tenants with their own clients, and a look at what is left. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { Etcd3 } from "etcd3";
+import type { Etcd3 } from "etcd3";
 import { connect, credsAuthenticator, type NatsConnection } from "nats";
 import { op } from "../../components/stores/etcd-txn.ts";
 import type { JetStreamShare } from "../../components/stores/nats-jwt.ts";
@@ -15,6 +15,7 @@ import { type OpenPrefix, openPrefix } from "../../components/tenancy/prefix.ts"
 import { type Grave, keys, listClaims, type Recorded } from "../../components/tenancy/registry.ts";
 import { resolveAccess } from "../../components/tenancy/resolve-access.ts";
 import type { Present } from "../../components/tenancy/rotation.ts";
+import { etcdClient } from "../support/etcd.ts";
 
 export const access = resolveAccess("platform", () => assert.fail("RINGFENCE_PLATFORM is not set; run by npm test"));
 
@@ -93,8 +94,7 @@ const clients: Array<() => unknown> = [];
 
 /** An etcd client with a tenant's credentials. */
 export function etcdOf(tenant: Tenant): Etcd3 {
-  const { username, password } = tenant.etcd;
-  const client = new Etcd3({ hosts: access.etcd.endpoints, auth: { username, password } });
+  const client = etcdClient(access.etcd.endpoints, tenant.etcd);
   clients.push(() => client.close());
   return client;
 }
