@@ -1,13 +1,13 @@
 /** `ringfence dev …`: the embedded platform. */
-import { down, type PlatformStatus, reset, status, type TlsOption } from "../dev/platform/index.ts";
+import { down, type PlatformStatus, reset, status } from "../dev/platform/index.ts";
 import { ensureTools } from "../dev/tools/index.ts";
-import { bringPlatform, platformHome, progress, shellEnvironment } from "./home.ts";
+import { bringPlatform, type PlatformOptions, platformHome, progress, shellEnvironment } from "./home.ts";
 import { rememberOutside } from "./outside.ts";
 import { withStores } from "./stores.ts";
 import { table } from "./table.ts";
 
 /** @param options.tls turns TLS on; once on it stays until `reset` */
-export async function devUp(options: TlsOption): Promise<void> {
+export async function devUp(options: PlatformOptions): Promise<void> {
   await bringPlatform(options);
   await withStores(rememberOutside);
   console.log(statusText(await status({ home: platformHome() })));

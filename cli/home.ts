@@ -1,8 +1,8 @@
 /** Where the embedded platform of a project lives, and the environment to work with it. */
 import { existsSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
-import { environment, type TlsOption, up } from "../dev/platform/index.ts";
-import { ensureTools, type Tool, toolPath } from "../dev/tools/index.ts";
+import { assertNodePossible, environment, type TlsOption, up } from "../dev/platform/index.ts";
+import { ensureTools, nodeCatalog, type Tool, toolPath } from "../dev/tools/index.ts";
 
 /** The project that a command is about: the nearest directory upwards with a Pulumi.yaml, or the current one. */
 export function projectRoot(from = process.cwd()): string {
@@ -18,14 +18,24 @@ export const platformHome = (): string => process.env.RINGFENCE_HOME ?? join(pro
 /** Progress goes to stderr: stdout is for what was asked. */
 export const progress = (line: string): void => console.error(line);
 
+export interface PlatformOptions extends TlsOption {
+  /** Adds a real node, which stays until `down`. @default false */
+  realNode?: boolean;
+}
+
 /** Brings the tools and the embedded platform to ready; returns the environment to work with it, PATH included. */
-export async function bringPlatform(options: TlsOption = {}): Promise<NodeJS.ProcessEnv> {
+export async function bringPlatform(options: PlatformOptions = {}): Promise<NodeJS.ProcessEnv> {
   const home = platformHome();
+  const { realNode, ...rest } = options;
+  if (realNode) assertNodePossible(home);
   const tools = await ensureTools({ log: progress });
-  const paths = Object.fromEntries(Object.entries(tools).map(([name, { path }]) => [name, path]));
-  await up({ home, tools: paths, progress, ...options });
+  const nodeTools = realNode ? await ensureTools({ catalog: nodeCatalog(), log: progress }) : undefined;
+  await up({ home, tools: pathsOf(tools), progress, ...rest, ...(nodeTools && { realNode: pathsOf(nodeTools) }) });
   return { ...process.env, ...shellEnvironment(tools) };
 }
+
+const pathsOf = (tools: Record<string, Tool>) =>
+  Object.fromEntries(Object.entries(tools).map(([name, { path }]) => [name, path]));
 
 /** What a shell needs to work with the platform and its tools. */
 export const shellEnvironment = (tools: Record<string, Tool>): Record<string, string> => ({

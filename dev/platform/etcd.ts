@@ -6,7 +6,7 @@ import { renameSync } from "node:fs";
 import { keep, randomSecret, read } from "./files.ts";
 import { layout } from "./layout.ts";
 import type { PortName, Ports } from "./ports.ts";
-import { send } from "./request.ts";
+import { httpRequest } from "./request.ts";
 import type { Server } from "./server.ts";
 import { clientTls, tlsOf } from "./tls.ts";
 
@@ -137,9 +137,11 @@ const encode = (text: string) => Buffer.from(text).toString("base64");
 async function call<T>({ endpoint, tls }: EtcdPlace, path: string, body: object, token?: string): Promise<T> {
   const url = `${endpoint}/v3/${path}`;
   const headers = token ? { authorization: token } : {};
-  const answer = await send(url, { ...tls, method: "POST", headers, body, within: deadline }).catch((error: Error) => {
-    throw new Error(`etcd: ${url}: ${error.message}`);
-  });
+  const answer = await httpRequest(url, { ...tls, method: "POST", headers, body, within: deadline }).catch(
+    (error: Error) => {
+      throw new Error(`etcd: ${url}: ${error.message}`);
+    },
+  );
   const { message } = answer.body as { message?: string };
   if (answer.status >= 300) throw new Error(`etcd: ${url}: ${message ?? answer.status}`);
   return answer.body as T;

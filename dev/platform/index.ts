@@ -10,11 +10,14 @@ import { kubernetesServers } from "./kubernetes.ts";
 import { layout } from "./layout.ts";
 import { exclusively } from "./lock.ts";
 import { natsEndpoint, natsServer } from "./nats.ts";
+import * as node from "./node/index.ts";
 import { ensurePorts, keptPorts, movePort, type Ports } from "./ports.ts";
 import { processPods } from "./process-pods.ts";
 import { findProcess, stopProcess } from "./processes.ts";
 import { bring, type Options, type Place, type Server, type ToolOptions } from "./server.ts";
 import { clientTls, ensureTls, tlsOf } from "./tls.ts";
+
+export { assertPossible as assertNodePossible } from "./node/index.ts";
 
 export interface PlatformStatus {
   home: string;
@@ -32,19 +35,27 @@ export interface TlsOption {
   tls?: boolean;
 }
 
+export interface NodeOption {
+  /** The binary's path for each of containerd, its shim, ctr, runc, kubelet and the CNI plugins: adds a real node, which stays until `down` (docs/real-node.md). @default none */
+  realNode?: Record<string, string>;
+}
+
 /**
  * Brings the platform to ready. Servers that run as they should are kept, dead ones start on their old data and ports.
  * @throws when a server dies or is not ready within a minute (with the end of its log), or its port is taken
  */
-export function up(options: ToolOptions & TlsOption): Promise<PlatformStatus> {
+export function up(options: ToolOptions & TlsOption & NodeOption): Promise<PlatformStatus> {
   mkdirSync(options.home, { recursive: true, mode: 0o700 });
   const home = locate(options.home);
+  if (options.realNode) node.assertPossible(home);
   return exclusively(home, async () => {
     if (options.tls) ensureTls(home);
+    if (options.realNode) node.ask(home, options.realNode);
     const ports = await ensurePorts(home);
     for (const wave of waves(home, ports))
       await settle(wave.map((server) => bring(server, ports, { ...options, home })));
     writeAccess(home, ports);
+    if (!node.isAsked(home)) await node.forgetLeft(home, ports);
     const status = statusOf(home);
     // A killed `down` may have asked a server to stop that still answered a moment ago.
     const lost = status.servers.find((server) => !server.running);
@@ -56,7 +67,10 @@ export function up(options: ToolOptions & TlsOption): Promise<PlatformStatus> {
 /** Stops every server, in the reverse order of their starts; their data stay. */
 export function down(options: Options): Promise<void> {
   const home = locate(options.home);
-  return exclusively(home, () => stopAll({ ...options, home }));
+  return exclusively(home, async () => {
+    await stopAll({ ...options, home });
+    node.askNoMore(home);
+  });
 }
 
 /** What runs, and where its endpoints and credentials are. */
@@ -78,6 +92,7 @@ export function reset(options: Options): Promise<void> {
   const home = locate(options.home);
   return exclusively(home, async () => {
     await stopAll({ ...options, home });
+    node.askNoMore(home);
     const { access, credentials, data, kubeconfig, outside, state } = layout(home);
     // The data leave in one step: half a store, should this be killed, would boot into errors.
     const trash = join(home, "trash");
@@ -162,7 +177,7 @@ function locate(home: string): string {
 function waves(home: string, ports: Ports): Server[][] {
   const [apiserver, others] = kubernetesServers(home, ports);
   const stores = [tenantEtcd(home, ports), natsServer(home, ports), kubernetesEtcd(home, ports)];
-  return [stores, [apiserver], [...others, processPods(home)]];
+  return [stores, [apiserver], [...others, processPods(home), ...node.realNode(home, ports)]];
 }
 
 function serverNamed(home: string, ports: Ports, name: string): Server {

@@ -1,7 +1,7 @@
 /**
  * The platform's Kubernetes: a real apiserver, controller manager and scheduler, and kwok, which plays the kubelets of
- * the nodes in nodes.yaml by the rules in stages.yaml. No container runs (see process-pods.ts for what does); everything
- * else is as on a cluster.
+ * the nodes in nodes.yaml by the rules in stages.yaml. No container runs there (see process-pods.ts and node/ for what does);
+ * everything else is as on a cluster.
  */
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
@@ -12,7 +12,7 @@ import { keep, randomSecret, read, write } from "./files.ts";
 import { layout } from "./layout.ts";
 import { simulatedNodes } from "./nodes.ts";
 import type { Ports } from "./ports.ts";
-import { send } from "./request.ts";
+import { httpRequest } from "./request.ts";
 import type { Server } from "./server.ts";
 
 /** Seconds for one request. */
@@ -254,7 +254,7 @@ export async function call<T>(options: {
   const url = `${endpoint}${path}`;
   const { ca, headers } = adminAccess(home);
   const asked = { method, ca, headers: { ...headers, ...(body && { "content-type": contentType }) }, body };
-  const answer = await send(url, { ...asked, within: deadline }).catch((error: Error) => {
+  const answer = await httpRequest(url, { ...asked, within: deadline }).catch((error: Error) => {
     throw new Error(`${method} ${url}: ${error.message}`);
   });
   if (answer.status < 300) return answer.body as T;

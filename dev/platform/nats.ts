@@ -64,6 +64,8 @@ resolver {
   hard_delete: true
 }
 resolver_preload { ${systemAccount}: ${account} }
+# A client that waits for a processor may be slower than the 2 s that it has to log in.
+authorization { timeout: 60 }
 # Accounts reserve their share, so the caps bound how many tenants there can be; nothing is allocated.
 jetstream { store_dir: ${store}, max_memory_store: 1GB, max_file_store: 200GB }
 `,

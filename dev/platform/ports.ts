@@ -1,8 +1,7 @@
 /** The platform's TCP ports: chosen once, free then, and kept in `ports.json`, so that access to it never moves by itself. */
 import { randomInt } from "node:crypto";
-import { once } from "node:events";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { read, write } from "./files.ts";
 import { until } from "./wait.ts";
@@ -33,7 +32,7 @@ export async function ensurePorts(home: string): Promise<Ports> {
   const kept = keptPorts(home);
   if (kept) return kept;
   const chosen: Record<string, number> = {};
-  for (const name of names) chosen[name] = await choosePort(Object.values(chosen));
+  for (const name of names) chosen[name] = await choosePort(KEPT, Object.values(chosen));
   write(fileOf(home), `${JSON.stringify(chosen, null, 2)}\n`);
   return chosen as Ports;
 }
@@ -41,18 +40,23 @@ export async function ensurePorts(home: string): Promise<Ports> {
 /** Gives one server another port. */
 export async function movePort(home: string, name: PortName): Promise<Ports> {
   const ports = await ensurePorts(home);
-  const moved = { ...ports, [name]: await choosePort(Object.values(ports)) };
+  const moved = { ...ports, [name]: await choosePort(KEPT, Object.values(ports)) };
   write(fileOf(home), `${JSON.stringify(moved, null, 2)}\n`);
   return moved;
 }
 
 /** Below 32768, where Linux' ephemeral range starts: no client's outgoing connection can sit on it later. */
-async function choosePort(taken: number[]): Promise<number> {
+const KEPT = { from: 20_000, to: 32_000 };
+
+/** Apart from those that are kept, so that nobody takes one whose server is away for a moment. */
+const PASSING = { from: 10_000, to: 20_000 };
+
+async function choosePort({ from, to }: typeof KEPT, taken: number[] = []): Promise<number> {
   for (let attempt = 0; attempt < 200; attempt++) {
-    const port = randomInt(20_000, 32_000);
+    const port = randomInt(from, to);
     if (!taken.includes(port) && (await isFree(port))) return port;
   }
-  throw new Error("no free TCP port found between 20000 and 32000 on 127.0.0.1 in 200 tries");
+  throw new Error(`no free TCP port found between ${from} and ${to} on 127.0.0.1 in 200 tries`);
 }
 
 const isFree = (port: number) =>
@@ -104,12 +108,5 @@ function holderOf(port: number): string {
   return "another user's process";
 }
 
-/** A port for a server that is started now and once, from the ephemeral range: it may be taken by the time of another start. */
-export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, "close");
-  return port;
-}
+/** A port for a server that is started now, for as long as whoever asks for it runs. */
+export const freePort = (): Promise<number> => choosePort(PASSING);

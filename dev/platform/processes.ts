@@ -16,6 +16,9 @@ const tailLines = 12;
 const variable = "RINGFENCE_SERVER";
 const mark = (home: string, name: string) => `${name}@${home}`;
 
+/** The mark in the environment by which a process is found. */
+export const markOf = (home: string, name: string): Record<string, string> => ({ [variable]: mark(home, name) });
+
 /** What the kernel holds under /proc/<pid>/; empty for processes that are gone, dead but unreaped, or another user's. */
 function strings(pid: number, file: "environ" | "cmdline"): string[] {
   try {

@@ -9,7 +9,7 @@ export interface Answer {
 }
 
 /** @throws when nobody answers in time; the message says why, not whom */
-export function send(
+export function httpRequest(
   url: string,
   options: Pick<https.RequestOptions, "method" | "ca" | "cert" | "key"> & {
     headers?: http.OutgoingHttpHeaders;

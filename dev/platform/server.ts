@@ -35,6 +35,8 @@ export interface Server {
   prepare?: () => Promise<void>;
   /** What of it is left to end once it does not run. */
   stopped?: () => Promise<void>;
+  /** Seconds from its start to ready. @default 60 */
+  patience?: number;
   /** Brings it to where its users can rely on it; idempotent; throws for as long as it is not ready. */
   ready: () => Promise<void>;
 }
@@ -53,7 +55,7 @@ export async function bring(server: Server, ports: Ports, options: ToolOptions):
     until({
       what: `${name} (log: ${log})`,
       attempt: server.ready,
-      within: startDeadline,
+      within: server.patience ?? startDeadline,
       giveUp: () => deathOf({ pid, home, name, log }),
     });
 

@@ -61,6 +61,7 @@ export async function build(group: ToolGroup, into: string, log: Log): Promise<v
         ["build", "-v", ...buildFlags(recipe), "-o", join(into, group.bin, binary), path],
         source,
         countCompiled,
+        recipe.cgo,
       );
     }
   });
@@ -86,8 +87,8 @@ async function copyEmbedded({ module, files }: NonNullable<Recipe["embed"]>, sou
   for (const file of files) await copyFile(join(Dir, file), join(source, basename(file)));
 }
 
-function go(args: string[], cwd: string, onLine?: (line: string) => void): Promise<string> {
-  return run("go", args, { cwd, env: goEnvironment(), onLine });
+function go(args: string[], cwd: string, onLine?: (line: string) => void, cgo?: boolean): Promise<string> {
+  return run("go", args, { cwd, env: { ...goEnvironment(), ...(cgo && { CGO_ENABLED: "1" }) }, onLine });
 }
 
 /** What the user has set for other projects must not change what is built here. */

@@ -31,6 +31,8 @@ export interface Recipe {
   gcflags?: string;
   /** Build tags. */
   tags?: readonly string[];
+  /** Has C of its own, so that building it takes a C compiler. */
+  cgo?: boolean;
   /** Files of a module that the main package embeds, copied beside it. */
   embed?: { module: string; files: readonly string[] };
 }
@@ -88,7 +90,7 @@ export function platform(): { os: string; arch: string; nodeArch: string } {
   return { os: process.platform, arch, nodeArch: process.arch };
 }
 
-const dataOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+export const dataOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 /** Every tool of the embedded platform with the one version that Ringfence is tested with. */
 export function toolCatalog(homes: Homes = defaultHomes(), sites: typeof officialSites = officialSites): ToolGroup[] {
@@ -271,7 +273,7 @@ export function testCatalog(homes: Homes = defaultHomes(), sites: typeof officia
 }
 
 /** Kubernetes' clients misread a server that does not say which version it is. */
-function kubernetesVersion(version: string): Record<string, string> {
+export function kubernetesVersion(version: string): Record<string, string> {
   const [gitMajor = "", gitMinor = ""] = version.split(".");
   const values = {
     gitVersion: `v${version}`,

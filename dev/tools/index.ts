@@ -18,6 +18,7 @@ export {
   testCatalog,
   toolCatalog,
 } from "./catalog.ts";
+export { nodeCatalog } from "./node-catalog.ts";
 
 export interface Tool {
   name: string;

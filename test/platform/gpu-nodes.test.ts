@@ -96,7 +96,7 @@ describe("GPU nodes", () => {
     await core.deleteCollectionNamespacedLimitRange(all);
     await until({
       what: "the pods to be gone",
-      within: 30,
+      within: 120,
       attempt: async () => assert.deepEqual((await core.listNamespacedPod(all)).items, []),
     });
   });
@@ -105,7 +105,7 @@ describe("GPU nodes", () => {
     await core.deleteNamespace({ name: namespace });
     await until({
       what: "the namespace to be gone",
-      within: 30,
+      within: 120,
       attempt: () => assert.rejects(core.readNamespace({ name: namespace }), /404/),
     });
   });
@@ -152,7 +152,7 @@ describe("GPU nodes", () => {
   const settled = (name: string, running: number, waiting: number) =>
     until({
       what: `${running} pods of ${name} to run and ${waiting} to wait`,
-      within: 20,
+      within: 120,
       attempt: async () => {
         const pods = await podsOf(name);
         const ran = pods.filter(({ status }) => status?.phase === "Running");
@@ -218,7 +218,7 @@ describe("GPU nodes", () => {
     await roll("even");
     await until({
       what: "the update to be through",
-      within: 30,
+      within: 120,
       attempt: async () => {
         const pods = await podsOf("even");
         assert.equal(pods.length, 4);
@@ -260,7 +260,7 @@ describe("GPU nodes", () => {
       await core.createNamespacedResourceQuota({ namespace, body });
       await until({
         what: "the quota to hold",
-        within: 20,
+        within: 120,
         attempt: async () => {
           const { status } = await core.readNamespacedResourceQuota(named("gpus"));
           assert.deepEqual(status?.hard, body.spec?.hard);
@@ -282,13 +282,13 @@ describe("GPU nodes", () => {
       await deployed("decode", { product }, vertices.decode);
       await settled("decode", 3, 0);
       await roll("decode");
-      await until({ what: "the update to be through", within: 30, attempt: rolled });
+      await until({ what: "the update to be through", within: 120, attempt: rolled });
       const more = { name: "more", image: "none", resources: { limits: { "nvidia.com/gpu": "3" } } };
       const body = { metadata: { name: "more" }, spec: { containers: [more] } };
       const taken = "used: requests.nvidia.com/gpu=6, limited: requests.nvidia.com/gpu=8";
       await until({
         what: "the quota to see that the replaced pods are gone, and to refuse a pod",
-        within: 20,
+        within: 120,
         attempt: () => assert.rejects(core.createNamespacedPod({ namespace, body }), new RegExp(taken)),
       });
     });
@@ -304,7 +304,7 @@ describe("GPU nodes", () => {
       await roll("decode");
       await until({
         what: "the update to be refused",
-        within: 20,
+        within: 120,
         attempt: async () => {
           const { status } = await apps.readNamespacedDeployment(named("decode"));
           const failure = status?.conditions?.find(({ type }) => type === "ReplicaFailure");
@@ -320,7 +320,7 @@ describe("GPU nodes", () => {
       await deployed("decode", { product, rollout: "replace" }, vertices.decode);
       await settled("decode", 3, 0);
       await roll("decode");
-      await until({ what: "the update to be through", within: 30, attempt: rolled });
+      await until({ what: "the update to be through", within: 120, attempt: rolled });
     });
 
     it("containers that say nothing request a little, and no GPU", async () => {

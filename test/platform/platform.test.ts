@@ -48,10 +48,10 @@ describe("the embedded platform", () => {
   const tools = Object.fromEntries(binaries.map((name) => [name, tool(name)]));
   const options = { home, tools };
   const kubectl = async (...args: string[]) =>
-    (await run(tool("kubectl"), ["--kubeconfig", join(home, "kubeconfig"), ...args], { timeout: 30_000 })).stdout;
+    (await run(tool("kubectl"), ["--kubeconfig", join(home, "kubeconfig"), ...args], { timeout: 120_000 })).stdout;
   /** Asks as the shell of `ringfence dev env` would. */
   const etcdctl = async (env: Record<string, string>, ...args: string[]) =>
-    (await run(tool("etcdctl"), args, { env, timeout: 10_000 })).stdout;
+    (await run(tool("etcdctl"), args, { env, timeout: 120_000 })).stdout;
 
   after(async () => {
     await platform.down({ home });
@@ -71,7 +71,7 @@ describe("the embedded platform", () => {
     const killed = spawn(process.execPath, ["--input-type=module", "--eval", script], { stdio: "ignore" });
     await until({
       what: "etcd's process",
-      within: 20,
+      within: 120,
       attempt: async () => assert(findProcess(home, "etcd") !== undefined),
     });
     killed.kill("SIGKILL");
@@ -156,7 +156,7 @@ describe("the embedded platform", () => {
     const created = run(tool("kubectl"), ["--kubeconfig", join(home, "kubeconfig"), "apply", "-f", "-"]);
     created.child.stdin?.end(JSON.stringify(deployment));
     await created;
-    await kubectl("rollout", "status", "deployment/decode", "--timeout=20s");
+    await kubectl("rollout", "status", "deployment/decode", "--timeout=120s");
     const used = await kubectl("get", "pods", "-o", "jsonpath={.items[*].spec.nodeName}");
     assert.deepEqual(used.split(" ").sort(), ["gpu-0", "gpu-1", "gpu-2", "gpu-3"]);
   });
@@ -174,7 +174,7 @@ describe("the embedded platform", () => {
     assert.match(await etcdctl(env, "get", "/kept"), /value/);
     // kwok's successor must hold the nodes at once, not when its predecessor's leases have run out after 40 s.
     await kubectl("scale", "deployment/decode", "--replicas=0");
-    await kubectl("wait", "--for=delete", "pod", "-l", "app=decode", "--timeout=10s");
+    await kubectl("wait", "--for=delete", "pod", "-l", "app=decode", "--timeout=30s");
   });
 
   it("names who took a server's port", async () => {
@@ -231,7 +231,7 @@ describe("the embedded platform", () => {
       "-e",
       "setInterval(Date)",
     );
-    await kubectl("wait", "--for=condition=Ready", "pod/process", "--timeout=20s");
+    await kubectl("wait", "--for=condition=Ready", "pod/process", "--timeout=120s");
     assert.notDeepEqual(findProcesses(home, "pod:"), []);
 
     await platform.down({ home });

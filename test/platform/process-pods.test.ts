@@ -43,7 +43,7 @@ describe("process pods", () => {
     rmSync(directory, { recursive: true });
   });
 
-  const soon = <T>(what: string, attempt: () => Promise<T>) => until({ what, within: 30, attempt });
+  const soon = <T>(what: string, attempt: () => Promise<T>) => until({ what, within: 120, attempt });
 
   /** A container of the program; its notes go to the file of the pod's name. */
   const container = (pod: string, name: string, rest: Partial<V1Container> & { set?: Record<string, string> } = {}) => {

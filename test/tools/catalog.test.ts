@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
-import { ensureTools, inspectTools, testCatalog, toolCatalog, toolPath } from "../../dev/tools/index.ts";
+import { ensureTools, inspectTools, nodeCatalog, testCatalog, toolCatalog, toolPath } from "../../dev/tools/index.ts";
 import { type Scene, scene } from "./scene.ts";
 
 describe("tools: what is wanted and what is there", () => {
@@ -65,7 +65,7 @@ describe("tools: what is wanted and what is there", () => {
   it("pins each version once: what the catalog names is what go.mod requires", async () => {
     const homes = { cache: "/cache", pulumi: "/pulumi" };
     const catalog = toolCatalog(homes);
-    for (const { name, recipe, helpers } of [...catalog, ...testCatalog(homes)]) {
+    for (const { name, recipe, helpers } of [...catalog, ...testCatalog(homes), ...nodeCatalog(homes)]) {
       const [module = "", version = ""] = recipe.source.split("@");
       const goMod = await readFile(join(recipe.directory, "go.mod"), "utf8");
       assert.ok(goMod.includes(`${module} ${version}`), `${name}: ${recipe.source} is not what go.mod has`);

@@ -1,16 +1,17 @@
 /** One container of a process pod: started, probed, restarted with back-off, and ended with grace. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { reason } from "../wait.ts";
+import { localAddress } from "./address.ts";
 import { commandOf, environmentOf, type Mounts } from "./environment.ts";
 import { type Ask, asker, probe } from "./probe.ts";
 import { adopt, begin, type Exit, end, type Running, timestamp, UNKNOWN_EXIT } from "./process.ts";
 import type { Api, ContainerSpec, ContainerStatus, Pod, Probe } from "./types.ts";
 
-/** Seconds between two starts: 0, 1, 2, … A kubelet begins at 10 and ends at 300, too long for who watches a dev platform. */
-const MOST_BACKOFF = 60;
+/** Between two starts, at most; they begin at 0, 1, 2, … A kubelet's go from 10 to 300, too long for who watches a dev platform. */
+const MOST_BACKOFF_SECONDS = 60;
 
-/** Seconds after which a container that ended is as good as new. */
-const HEALTHY_AFTER = 600;
+/** A container that ran for as long is as good as new when it ends. */
+const HEALTHY_SECONDS = 600;
 
 /** What a container needs of its pod. */
 export interface Surroundings {
@@ -20,8 +21,6 @@ export interface Surroundings {
   /** As it is now. */
   pod: () => Pod;
   podIP: string;
-  /** Where its processes listen. */
-  address: string;
   /** Of the container's process. */
   processName: string;
   /** Such a process, where one runs already. */
@@ -104,7 +103,7 @@ export class Container {
       const { pid } = this.#running;
       const exit = await this.#watched(this.#running);
       this.#running = undefined;
-      if (Date.now() - since > HEALTHY_AFTER * 1000) this.#backoff = 0;
+      if (Date.now() - since > HEALTHY_SECONDS * 1000) this.#backoff = 0;
       this.#ended(exit, `process://${pid}`);
     }
   }
@@ -148,7 +147,7 @@ export class Container {
 
   #probes = () => [this.spec.startupProbe, this.spec.livenessProbe, this.spec.readinessProbe];
 
-  #asker = (settings: Probe): Ask => asker(this.spec, settings, this.#around.address);
+  #asker = (settings: Probe): Ask => asker(this.spec, settings, localAddress(this.#around.podIP));
 
   /** Probes it until it ends. */
   async #watched(running: Running): Promise<Exit> {
@@ -209,7 +208,7 @@ export class Container {
 
   async #backOff(why: string, message?: string): Promise<void> {
     const seconds = this.#backoff;
-    this.#backoff = Math.min(Math.max(1, seconds * 2), MOST_BACKOFF);
+    this.#backoff = Math.min(Math.max(1, seconds * 2), MOST_BACKOFF_SECONDS);
     if (seconds === 0 && message === undefined) return;
     const { terminated } = this.status.state;
     this.#set({

@@ -22,7 +22,7 @@ export const notFound = (kind: "secrets" | "configmaps", name: string): ConfigEr
   new ConfigError(`${kind.slice(0, -1)} "${name}" not found`);
 
 /** For a request to the API server whose object may not be there. */
-export function unlessMissing(error: unknown): undefined {
+function unlessMissing(error: unknown): undefined {
   if (!(error instanceof ApiError && error.status === 404)) throw error;
 }
 

@@ -5,14 +5,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { layout } from "../layout.ts";
 import { POD_PROCESS, podDirectory } from "../process-pods.ts";
 import { reason } from "../wait.ts";
-import { localAddress } from "./address.ts";
 import { Container, type Role } from "./container.ts";
 import { StatusWriter } from "./status.ts";
 import type { Api, ContainerSpec, ContainerStatus, Pod } from "./types.ts";
 import { mountsOf, writeVolumes } from "./volumes.ts";
 
-/** Seconds between two looks at what the volumes of a pod come from. */
-const REFRESH = 5;
+/** Between two looks at what the volumes of a pod come from. */
+const REFRESH_SECONDS = 5;
 
 export interface PodContext {
   home: string;
@@ -92,7 +91,6 @@ export class ProcessPod {
         apiServer,
         podIP,
         pod: () => this.#pod,
-        address: localAddress(podIP),
         processName,
         running: left.get(processName),
         mounts: mountsOf(this.#directory, spec),
@@ -178,7 +176,7 @@ export class ProcessPod {
     if (!this.#pod.spec.volumes?.some(({ secret, configMap, projected }) => secret ?? configMap ?? projected)) return;
     const { api, podIP, log } = this.#context;
     while (!this.#ending.signal.aborted) {
-      await this.#pause(REFRESH);
+      await this.#pause(REFRESH_SECONDS);
       if (this.#ending.signal.aborted) return;
       await writeVolumes(api, this.#pod, { directory: this.#directory, podIP, again: true }).catch((error) =>
         log(`its volumes stay as they are: ${reason(error)}`),

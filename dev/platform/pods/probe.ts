@@ -1,6 +1,6 @@
 /** Probes of a container, asked over HTTP as a kubelet asks. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { send } from "../request.ts";
+import { httpRequest } from "../request.ts";
 import { ConfigError } from "./environment.ts";
 import type { ContainerSpec, Probe } from "./types.ts";
 
@@ -17,7 +17,7 @@ export function asker(container: ContainerSpec, { httpGet, timeoutSeconds = 1 }:
   const headers = Object.fromEntries((httpGet.httpHeaders ?? []).map(({ name, value }) => [name, value]));
   return async () => {
     try {
-      const { status } = await send(url, { headers, within: timeoutSeconds });
+      const { status } = await httpRequest(url, { headers, within: timeoutSeconds });
       return status >= 200 && status < 400 ? undefined : `HTTP probe failed with statuscode: ${status}`;
     } catch (error) {
       return `Get "${url}": ${(error as Error).message}`;
