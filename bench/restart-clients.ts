@@ -48,7 +48,7 @@ export class BareClient {
       // At its fastest: by default every request notes where it was made.
       noAsyncTraces: true,
     });
-    const etcd = new EtcdSession({
+    const etcd = await EtcdSession.open({
       endpoints: [env.ETCD_ENDPOINTS as string],
       username: env.ETCD_AUTH_USERNAME as string,
       password: env.ETCD_AUTH_PASSWORD as string,

@@ -18,39 +18,55 @@ interface Round {
 }
 
 /**
+ * Where so many are under way all the time, and the machine does nothing but carry them, a request mostly waits for the
+ * others' turn: what itself takes longer shows where handlers take their time, milliseconds.
+ */
+const AT_WORK = { inFlight: 256, workMs: 100 };
+
+/**
  * Workers of both kinds run side by side; rounds alternate, so that the machine's moods meet both.
  * @param rounds of each kind for each number in flight; the median of them counts
  */
 export async function overheads(env: Environment, { rounds, leaseTtl }: { rounds: number; leaseTtl: number }) {
-  const spec = { leaseTtl, workMs: 0 };
-  await start({ ...spec, kind: "ringfence", endpoint: "overhead" }, env);
-  await start({ ...spec, kind: "naive", endpoint: "overhead-bare" }, env);
   const client = await Client.open({ env });
-  const bare = await BareClient.open(env, "overhead-bare");
-  const [subject] = (await bare.knows(1)) as [string];
-  const body = { prompt: "x".repeat(200) };
-  const asks = {
-    bare: () => bare.ask<Answer>(subject, body),
-    ringfence: () => client.request<Answer>("overhead", body),
+  const compared = async (workMs: number, numbers: number[]) => {
+    const endpoint = `overhead-${workMs}`;
+    await start({ leaseTtl, workMs, kind: "ringfence", endpoint }, env);
+    await start({ leaseTtl, workMs, kind: "naive", endpoint: `${endpoint}-bare` }, env);
+    const bare = await BareClient.open(env, `${endpoint}-bare`);
+    const [subject] = (await bare.knows(1)) as [string];
+    const asks = {
+      bare: () => bare.ask<Answer>(subject, BODY),
+      ringfence: () => client.request<Answer>(endpoint, BODY),
+    };
+    const found = [];
+    for (const inFlight of numbers) found.push(await compare(asks, inFlight, rounds));
+    await bare.close();
+    return found;
   };
-  const found = [];
-  for (const inFlight of IN_FLIGHT) {
-    const seen = { bare: [] as Round[], ringfence: [] as Round[] };
-    for (const ask of Object.values(asks)) await round(ask, inFlight, ROUND_MS / 2);
-    for (let i = 0; i < rounds; i++)
-      for (const name of ["bare", "ringfence"] as const) seen[name].push(await round(asks[name], inFlight, ROUND_MS));
-    const [plain, ours] = [median(seen.bare), median(seen.ringfence)];
-    found.push({
-      inFlight,
-      bare: plain,
-      ringfence: ours,
-      throughputLossPercent: rounded((1 - ours.perSecond / plain.perSecond) * 100),
-      p50MoreMs: rounded(ours.p50Ms - plain.p50Ms),
-    });
-  }
+  const idle = await compared(0, IN_FLIGHT);
+  const [atWork] = await compared(AT_WORK.workMs, [AT_WORK.inFlight]);
   await client.close();
-  await bare.close();
-  return found;
+  return { idle, atWork: { workMs: AT_WORK.workMs, ...atWork } };
+}
+
+const BODY = { prompt: "x".repeat(200) };
+
+type Asks = Record<"bare" | "ringfence", () => Promise<unknown>>;
+
+async function compare(asks: Asks, inFlight: number, rounds: number) {
+  const seen = { bare: [] as Round[], ringfence: [] as Round[] };
+  for (const ask of Object.values(asks)) await round(ask, inFlight, ROUND_MS / 2);
+  for (let i = 0; i < rounds; i++)
+    for (const name of ["bare", "ringfence"] as const) seen[name].push(await round(asks[name], inFlight, ROUND_MS));
+  const [bare, ringfence] = [median(seen.bare), median(seen.ringfence)];
+  return {
+    inFlight,
+    bare,
+    ringfence,
+    throughputLossPercent: rounded((1 - ringfence.perSecond / bare.perSecond) * 100),
+    p50MoreMs: rounded(ringfence.p50Ms - bare.p50Ms),
+  };
 }
 
 async function round(ask: () => Promise<unknown>, inFlight: number, forMs: number): Promise<Round> {

@@ -61,12 +61,15 @@ async function bench(env: Environment) {
   const before = machine();
   const seen = {} as Record<Way, Awaited<ReturnType<typeof rollingRestart>>>;
   for (const way of ways) seen[way] = await rollingRestart(way, env);
+  const hangToEjectionMs = spans(await ejections(env));
+  const { idle, atWork } = await overheads(env, { rounds: ROUNDS, leaseTtl: LEASE_TTL });
   const result = {
     restart: Object.fromEntries(ways.map((way) => [way, figures(seen[way])])),
     sigtermToLastRequestMs: spans(seen.ringfence.turns.map(({ last, told }) => last - told)),
     readyToFirstRequestMs: spans(seen.ringfence.turns.map(({ first, ready }) => first - ready)),
-    hangToEjectionMs: spans(await ejections(env)),
-    overhead: await overheads(env, { rounds: ROUNDS, leaseTtl: LEASE_TTL }),
+    hangToEjectionMs,
+    overhead: idle,
+    overheadAtWork: atWork,
     load: { requestsPerSecond: RATE, workers: WORKERS, workMs: WORK_MS, leaseTtlSeconds: LEASE_TTL },
     machine: before,
   };

@@ -23,9 +23,17 @@ export async function adoptCommand(
 ): Promise<number> {
   if (fromState !== undefined && !logicalName && !dynamoNamespace) return adoptState(fromState);
   if (fromState !== undefined || !logicalName || !dynamoNamespace)
-    throw new VisibleError("expected either <logical-name> and --dynamo-namespace, or --from-state alone");
+    throw new VisibleError(
+      `found ${given(logicalName, dynamoNamespace, fromState)}; expected either <logical-name> and --dynamo-namespace, or --from-state alone: see 'ringfence adopt --help'`,
+    );
   await adoptDeployment(logicalName, dynamoNamespace);
   return 0;
+}
+
+/** Which of them there are. */
+function given(logicalName?: string, dynamoNamespace?: string[], fromState?: string): string {
+  const found = [logicalName && "<logical-name>", dynamoNamespace && "--dynamo-namespace", fromState && "--from-state"];
+  return found.filter(Boolean).join(" and ") || "nothing";
 }
 
 async function adoptDeployment(logicalName: string, dynamo: string[]): Promise<void> {

@@ -20,19 +20,30 @@ export interface MapOptions {
 
 /** @throws when the state cannot be read; it says whose complaint that is */
 export async function mapCommand({ stack, state, output }: MapOptions): Promise<void> {
-  const text = state === undefined ? await exported(stack) : readFileSync(state === "-" ? 0 : state, "utf8");
+  const text = state === undefined ? await exported(stack) : read(state);
   const svg = svgOf(layoutOf(environmentOf(parsed(text, state ?? "pulumi stack export"))));
   if (output) writeFileSync(output, svg);
   else process.stdout.write(svg);
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file === "-" ? 0 : file, "utf8");
+  } catch (error) {
+    throw new Error(`--state ${file}: ${(error as Error).message}; give it what 'pulumi stack export' prints`);
+  }
 }
 
 function parsed(text: string, source: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Error(`${source}: expected the JSON of 'pulumi stack export': ${(error as Error).message}`);
+    throw new Error(`${source}: expected the JSON of 'pulumi stack export': ${oneLine((error as Error).message)}`);
   }
 }
+
+/** What others say may have several. */
+const oneLine = (text: string): string => text.trim().replaceAll(/\s+/g, " ");
 
 async function exported(stack: string | undefined): Promise<string> {
   const home = platformHome();
@@ -50,6 +61,6 @@ async function exported(stack: string | undefined): Promise<string> {
     });
   } catch (error) {
     const { stderr, message } = error as Error & { stderr?: string };
-    throw new Error(`pulumi ${args.join(" ")}: ${(stderr || message).trim()}`);
+    throw new Error(`pulumi ${args.join(" ")}: ${oneLine(stderr || message)}`);
   }
 }

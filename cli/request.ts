@@ -1,13 +1,12 @@
 /** `ringfence request`: one request to a pipeline, as its own software would send it. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { hostname } from "node:os";
 import { INSTANCES } from "../components/plan/figures.ts";
 import { VisibleError } from "../components/plan/visible-error.ts";
 import type { Stores } from "../components/tenancy/access.ts";
 import { etcdInside, natsInside, requireInside } from "../components/tenancy/inside.ts";
 import type { HeldClaim } from "../components/tenancy/registry.ts";
 import { Client } from "../runtime/client.ts";
+import { type ConnectionAccess, connectTo } from "../runtime/connection.ts";
 import { type Attempt, told } from "../runtime/errors.ts";
 import { readRegistration } from "../runtime/registration.ts";
 import { claimsNamed } from "./claims.ts";
@@ -75,53 +74,29 @@ async function endpointOf({ etcd }: Stores, { logicalName, claim }: HeldClaim, n
  * @throws VisibleError; RequestError
  */
 export async function ask(stores: Stores, held: HeldClaim, endpoint: string, body: unknown) {
-  const directory = mkdtempSync(join(tmpdir(), "ringfence-request-"));
+  const where = { role: "client", host: hostname(), log: () => {} };
+  const client = Client.over(await connectTo(await accessOf(stores, held), where));
   try {
-    const client = await Client.open({ log: () => {}, env: await environmentIn(stores, held, directory) });
-    try {
-      const begun = performance.now();
-      const parts: unknown[] = [];
-      let attempts: readonly Attempt[] = [];
-      const onAnswered = (all: readonly Attempt[]) => {
-        attempts = all;
-      };
-      for await (const part of client.stream(endpoint, body, { deadlineMs: DEADLINE, onAnswered })) parts.push(part);
-      const took = `answered in ${(performance.now() - begun).toFixed(1)} ms, discovery included`;
-      const host = await hostOf(stores, held, endpoint, attempts.at(-1)?.instance);
-      return { parts, path: `${took}: ${[held.logicalName, endpoint, host].join(" → ")}, ${told(attempts)}` };
-    } finally {
-      await client.close();
-    }
+    const begun = performance.now();
+    const parts: unknown[] = [];
+    let attempts: readonly Attempt[] = [];
+    const onAnswered = (all: readonly Attempt[]) => {
+      attempts = all;
+    };
+    for await (const part of client.stream(endpoint, body, { deadlineMs: DEADLINE, onAnswered })) parts.push(part);
+    const took = `answered in ${(performance.now() - begun).toFixed(1)} ms, discovery included`;
+    const host = await hostOf(stores, held, endpoint, attempts.at(-1)?.instance);
+    return { parts, path: `${took}: ${[held.logicalName, endpoint, host].join(" → ")}, ${told(attempts)}` };
   } finally {
-    rmSync(directory, { recursive: true });
+    await client.close();
   }
 }
 
-/** What a vertex of the tenant would have in its environment; the files go to the directory. */
-async function environmentIn(stores: Stores, held: HeldClaim, directory: string): Promise<Record<string, string>> {
-  const { etcd, nats } = stores.access;
-  if (etcd.service ?? nats.service) {
-    const found = "a platform whose stores only the cluster reaches";
-    throw new VisibleError(`request: found ${found}: send it from a pod, with 'request' of ringfence/runtime`);
-  }
-  const file = (name: string, text: string) => {
-    const path = join(directory, name);
-    writeFileSync(path, text, { mode: 0o600 });
-    return path;
-  };
-  const { username, password, prefix } = etcdInside(stores, held);
-  const { servers, creds } = await natsInside(stores, held, "request", USER_SECONDS);
-  return {
-    NATS_SERVER: servers.join(","),
-    NATS_AUTH_CREDENTIALS_FILE: file("nats.creds", creds),
-    ...(nats.tls?.ca && { NATS_TLS_CA_CERT_PATH: file("nats-ca.pem", nats.tls.ca) }),
-    ETCD_ENDPOINTS: etcd.endpoints.join(","),
-    ETCD_AUTH_USERNAME: username,
-    ETCD_AUTH_PASSWORD: password,
-    ...(etcd.tls?.ca && { RINGFENCE_ETCD_CA_PATH: file("etcd-ca.pem", etcd.tls.ca) }),
-    RINGFENCE_ETCD_PREFIX: prefix,
-    RINGFENCE_VERTEX: "request",
-  };
+/** What a vertex of the tenant has, by the ways to the stores that the admin has. */
+async function accessOf(stores: Stores, held: HeldClaim): Promise<ConnectionAccess> {
+  const { prefix, ...user } = etcdInside(stores, held);
+  const { creds, ...nats } = await natsInside(stores, held, "request", USER_SECONDS);
+  return { etcd: stores.etcdAs(user), nats: { ...nats, creds: () => creds }, prefix, vertex: "request" };
 }
 
 /** The pod that an instance runs in; an ellipsis once its lease has ended. */

@@ -49,6 +49,12 @@ function pipelineText(status: PipelineStatus): string {
       ]),
     ),
     ...section(
+      ["FLOW", "KIND", "PROCESSES", "SENT /s", ...TRAFFIC],
+      vertices.flatMap(({ vertex, flow }) =>
+        flow ? [[vertex, flow.kind, String(flow.processes), short(flow.sentPerSecond), ...trafficCells(flow)]] : [],
+      ),
+    ),
+    ...section(
       ["FROM", "ENDPOINT", "CLIENTS", ...TRAFFIC],
       edges.map(({ vertex, endpoint, clients, asked }) => [vertex, endpoint, String(clients), ...trafficCells(asked)]),
     ),
@@ -100,9 +106,10 @@ function topologyText({ generation, state, digest, buffers, buckets, retired, ag
 /** A table, where there is something to say. */
 const section = (header: string[], rows: string[][]): string[] => (rows.length > 0 ? [table(header, rows)] : []);
 
+const short = (value: number | undefined) => (value === undefined ? "-" : String(Number(value.toPrecision(3))));
+
 function trafficCells(traffic: Traffic | undefined): string[] {
   if (!traffic) return TRAFFIC.map(() => "-");
   const { inFlight, perSecond, p50Ms, p99Ms, retries, failures } = traffic;
-  const short = (value: number | undefined) => (value === undefined ? "-" : String(Number(value.toPrecision(3))));
   return [String(inFlight), short(perSecond), short(p50Ms), short(p99Ms), String(retries), String(failures)];
 }

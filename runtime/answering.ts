@@ -166,12 +166,7 @@ export class Answering {
       if (isStream(value)) await this.#stream(job, value);
       else this.#last(job, { header: write.value(tagOf(value)), data: this.#fitting(value) }, "ok");
     } catch (error) {
-      const { name, message } = error instanceof Error ? error : { name: "Error", message: String(error) };
-      this.#last(
-        job,
-        { header: write.failed, data: encode({ name, message: message.slice(0, LONGEST_MESSAGE) }) },
-        "failed",
-      );
+      this.#last(job, { header: write.failed, data: encode(toldOf(error)) }, "failed");
     }
   }
 
@@ -213,6 +208,16 @@ export class Answering {
 
   #send(to: string, { header, data }: Frame): void {
     this.#bus.publish(to, data, header === undefined ? {} : { header });
+  }
+}
+
+/** Whatever a handler threw: a value that has no text must not end the worker. */
+function toldOf(error: unknown): { name: string; message: string } {
+  try {
+    const { name, message } = error instanceof Error ? error : { name: "Error", message: error };
+    return { name: String(name), message: String(message).slice(0, LONGEST_MESSAGE) };
+  } catch {
+    return { name: "Error", message: "it threw a value that has no text" };
   }
 }
 

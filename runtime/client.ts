@@ -53,6 +53,8 @@ interface Endpoint {
 }
 
 export class Client {
+  /** Resolves at its end: at `close`, or when NATS lets it in no more. */
+  readonly closed: Promise<void>;
   readonly #connection: Connection;
   readonly #mailbox: Mailbox;
   readonly #metrics = new Metrics();
@@ -61,7 +63,8 @@ export class Client {
   readonly #healthIntervalMs: number;
   readonly #stopAnswering: () => Promise<void>;
   #number = 0;
-  #closed = false;
+  /** Why no request can be sent any more. */
+  #ended: string | undefined;
 
   private constructor(connection: Connection, { healthIntervalMs = 1_000 }: ClientOptions) {
     this.#connection = connection;
@@ -74,11 +77,21 @@ export class Client {
       for (const { directory } of this.#endpoints.values()) directory.reconsider();
       if (connected) for (const call of this.#calls.values()) call.look();
     });
+    this.closed = connection.bus.closed.then((error) => {
+      if (!error) return;
+      this.#ended = error.message;
+      connection.log(`${error.message}; no request of this client can be sent any more`);
+    });
   }
 
   /** @throws VisibleError for what is missing in the environment; StoreError when NATS does not answer */
   static async open(options: ClientOptions = {}): Promise<Client> {
     return new Client(await openConnection("client", options), options);
+  }
+
+  /** Of a connection that is its own from now on: from outside of the cluster, the way there is not in the environment. @internal */
+  static over(connection: Connection): Client {
+    return new Client(connection, {});
   }
 
   /**
@@ -160,7 +173,7 @@ export class Client {
 
   /** Ends it; requests that wait are aborted. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#ended ??= "this client is closed";
     for (const { directory } of this.#endpoints.values()) directory.close();
     for (const call of this.#calls.values()) call.abandon();
     await this.#stopAnswering().catch(() => undefined);
@@ -197,12 +210,12 @@ export class Client {
   }
 
   #call(endpoint: string, body: unknown, options: RequestOptions, window?: Window): Call {
+    if (this.#ended !== undefined)
+      throw new RequestError(`request to '${endpoint}': ${this.#ended}`, { code: "unavailable", endpoint });
     const found = this.#endpoint(endpoint);
     const { directory, retries } = found;
     const invalid = (why: string, cause?: unknown) =>
       new RequestError(`request to '${endpoint}': ${why}`, { code: "invalid", endpoint, cause });
-    if (this.#closed)
-      throw new RequestError(`request to '${endpoint}': this client is closed`, { code: "unavailable", endpoint });
     const { bus } = this.#connection;
     let data: Uint8Array;
     try {
@@ -213,7 +226,7 @@ export class Client {
     const most = bus.maxPayload - HEADER_ROOM;
     if (data.length > most)
       throw invalid(`its body has ${data.length} bytes, and NATS takes ${most} at once: split it`);
-    directory.budget.earn();
+    directory.budget.earn(found.inFlight + 1);
     const number = this.#number++;
     const call = new Call({
       endpoint,
@@ -257,33 +270,4 @@ function figuresOf({ name, inFlight, retries, outcomes, directory, recent }: End
     recent: recent.told(performance.now()),
     instances: directory.usable,
   };
-}
-
-let shared: Promise<Client> | undefined;
-
-/** The client of this process, made by the environment when it is first needed. */
-function sharedClient(): Promise<Client> {
-  shared ??= Client.open().catch((error) => {
-    shared = undefined;
-    throw error;
-  });
-  return shared;
-}
-
-/** `Client.request` of a client that the process shares. */
-export async function request<Answer = unknown>(
-  endpoint: string,
-  body: unknown,
-  options?: RequestOptions,
-): Promise<Answer> {
-  return (await sharedClient()).request<Answer>(endpoint, body, options);
-}
-
-/** `Client.stream` of a client that the process shares. */
-export async function* stream<Chunk = unknown>(
-  endpoint: string,
-  body: unknown,
-  options?: RequestOptions,
-): AsyncGenerator<Chunk, void> {
-  yield* (await sharedClient()).stream<Chunk>(endpoint, body, options);
 }

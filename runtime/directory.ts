@@ -234,6 +234,7 @@ export class Directory {
       const exchange = this.#mailbox.send(instance.subject, write.ping, EMPTY);
       const heard = await exchange.next(this.#intervalMs);
       exchange.close();
+      if (stop.signal.aborted) return;
       // Our own connection is no fault of the instance.
       if (heard.kind === "silence" && !this.#connection.bus.connected) continue;
       const before = instance.state;

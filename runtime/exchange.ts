@@ -37,7 +37,9 @@ export class Mailbox {
     return exchange;
   }
 
+  /** Whoever still waits looks up. */
   async close(): Promise<void> {
+    for (const exchange of this.#open.values()) exchange.look();
     await this.#close();
   }
 }

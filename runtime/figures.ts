@@ -9,7 +9,7 @@ import { encode } from "./wire.ts";
  */
 export function answerFigures(
   { bus, vertex, host }: Connection,
-  own: () => Pick<Figures, "serves" | "asks">,
+  own: () => Omit<Figures, "vertex" | "host">,
 ): () => Promise<void> {
   return bus.subscribe(FIGURES_SUBJECT, ({ reply }) => {
     if (reply) bus.publish(reply, encode({ vertex, host, ...own() } satisfies Figures), {});

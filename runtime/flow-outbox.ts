@@ -1,4 +1,5 @@
 /** Where a vertex sends on: into the buffers of the next vertices, not faster than those read them; or as requests. */
+import type { Flowing } from "../components/plan/figures.ts";
 import { VisibleError } from "../components/plan/visible-error.ts";
 import { backoff, pause } from "../components/stores/backoff.ts";
 import type { FlowBus } from "../components/stores/flow-bus.ts";
@@ -7,6 +8,7 @@ import type { Client } from "./client.ts";
 import type { VertexFlow } from "./flow-topology.ts";
 import { carry, type Parcel, partitionOf, type Sealed, seal } from "./flow-wire.ts";
 import type { Counter, Metrics } from "./metrics.ts";
+import { Recent } from "./recent.ts";
 
 /** Between two looks at a buffer that is full, milliseconds. */
 const LOOKS = { initialMs: 20, maxMs: 500 };
@@ -38,6 +40,7 @@ export class Outbox {
   readonly #client: () => Promise<Client>;
   readonly #log: (line: string) => void;
   readonly #again: Counter;
+  readonly #sent = new Recent(performance.now());
   #troubled = false;
 
   /** @param client opened when the first request is sent */
@@ -65,6 +68,11 @@ export class Outbox {
     metrics.gauge("ringfence_flow_waiting", "Messages that wait for room in a buffer.", {}, () =>
       this.#edges.flatMap(({ rooms }) => rooms).reduce((sum, { waiting }) => sum + waiting, 0),
     );
+  }
+
+  /** What the next vertices have got, and how often it was sent again. */
+  get figures(): Pick<Flowing, "sent" | "retries"> {
+    return { sent: this.#sent.told(performance.now()), retries: this.#again.value };
   }
 
   /** @throws VisibleError for what cannot be sent; TypeError for what JSON cannot write */
@@ -101,11 +109,14 @@ export class Outbox {
 
   async #through(edge: Edge, ready: Ready, signal: AbortSignal): Promise<void> {
     const wait = backoff(TRIES);
+    const begun = performance.now();
     for (;;) {
       signal.throwIfAborted();
       try {
         if (await this.#try(edge, ready, signal)) edge.duplicates.value++;
         edge.stored.value++;
+        const now = performance.now();
+        this.#sent.observe(now, now - begun);
         this.#troubled = false;
         return;
       } catch (error) {

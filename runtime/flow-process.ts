@@ -1,7 +1,9 @@
 /** What sources, processors and sinks have in common: a start that waits for the topology, health and metrics, and an end. */
+import type { Flowing } from "../components/plan/figures.ts";
 import type { FlowBus } from "../components/stores/flow-bus.ts";
 import { Client } from "./client.ts";
 import { type Connection, type ConnectionOptions, openConnection } from "./connection.ts";
+import { answerFigures } from "./figures.ts";
 import { Outbox } from "./flow-outbox.ts";
 import { type Inlets, type Place, readPlace, verified } from "./flow-topology.ts";
 import { serveHealth } from "./health.ts";
@@ -51,6 +53,8 @@ export interface Parts extends Place {
 /** A vertex' work, begun. */
 export interface Work {
   readonly inFlight: number;
+  /** What became of its messages, what it sent on left out. */
+  readonly figures: Pick<Flowing, "outcomes" | "retries" | "recent">;
   /** Takes nothing more, and finishes. @returns how many messages were not finished within so many milliseconds */
   drain(withinMs: number): Promise<number>;
 }
@@ -146,8 +150,18 @@ class Running implements FlowProcess {
       if (this.#handleSignals) process.exitCode = 1;
       void this.stop();
     };
-    this.#work = await begin({ ...place, connection: { ...connection, log }, bus, outbox, metrics, inlets, fail });
+    const work = await begin({ ...place, connection: { ...connection, log }, bus, outbox, metrics, inlets, fail });
+    this.#work = work;
     this.#state = "ready";
+    answerFigures(connection, () => {
+      const { outcomes, recent, retries } = work.figures;
+      const { sent, retries: sentAgain } = outbox.figures;
+      const { kind } = place.flow;
+      const { inFlight } = this;
+      return {
+        flows: { kind, state: this.#state, inFlight, outcomes, recent, sent, retries: retries + sentAgain },
+      };
+    });
   }
 
   stop(): Promise<boolean> {

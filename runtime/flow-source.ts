@@ -5,6 +5,7 @@ import type { Ready } from "./flow-outbox.ts";
 import { type FlowOptions, type FlowProcess, type Parts, startProcess, type Work } from "./flow-process.ts";
 import { type Outgoing, sourceId } from "./flow-wire.ts";
 import type { Counter } from "./metrics.ts";
+import { Recent } from "./recent.ts";
 
 /** A message that enters the pipeline. */
 export interface Produced extends Outgoing {
@@ -49,6 +50,7 @@ class Producing implements Work {
   /** Aborts when the grace is over. */
   readonly #over = new AbortController();
   readonly #said: Counter;
+  readonly #recent = new Recent(performance.now());
   readonly #run: Promise<void>;
   #unfinished = 0;
   #inFlight = 0;
@@ -66,6 +68,10 @@ class Producing implements Work {
 
   get inFlight(): number {
     return this.#inFlight;
+  }
+
+  get figures(): Work["figures"] {
+    return { outcomes: { ok: this.#said.value }, retries: 0, recent: this.#recent.told(performance.now()) };
   }
 
   async drain(withinMs: number): Promise<number> {
@@ -111,12 +117,15 @@ class Producing implements Work {
     }
     const stored = this.#position.begin(message.id);
     this.#inFlight++;
+    const begun = performance.now();
     outbox
       .send(ready, this.#over.signal)
       .then(
         () => {
           stored();
           this.#said.value++;
+          const now = performance.now();
+          this.#recent.observe(now, now - begun);
         },
         () => {
           this.#unfinished++;

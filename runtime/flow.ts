@@ -1,11 +1,12 @@
 /** The reading side of a flow: takes messages from a vertex' buffers, and acknowledges each when what came of it is stored. */
 import { VisibleError } from "../components/plan/visible-error.ts";
 import { backoff, pause } from "../components/stores/backoff.ts";
-import type { BufferState, Delivery, Inlet } from "../components/stores/flow-bus.ts";
 import { orAborted } from "./abort.ts";
 import { type FlowOptions, type FlowProcess, type Parts, startProcess, type Work } from "./flow-process.ts";
+import { type Held, Reader } from "./flow-reader.ts";
 import { type Carried, derivedId, type Message, type Outgoing, open, uncarry } from "./flow-wire.ts";
 import type { Counter } from "./metrics.ts";
+import { Recent } from "./recent.ts";
 import { serve, type Worker } from "./worker.ts";
 
 export type { Message, Outgoing } from "./flow-wire.ts";
@@ -53,20 +54,8 @@ export function flow<Value = unknown>(handler: FlowHandler<Value>, options: Hand
   });
 }
 
-/** A message under way. */
-interface Held {
-  id: string;
-  /** The latest one: it comes again when NATS has not heard of it for too long. */
-  delivery: Delivery;
-  since: number;
-  kept: number;
-  control: AbortController;
-}
-
 /** How long a message is left alone after its handler failed. */
 const AGAIN = { initialMs: 100, maxMs: 30_000 };
-
-const LOOK_EVERY_MS = 250;
 
 class Handling implements Work {
   readonly #handler: FlowHandler;
@@ -77,6 +66,9 @@ class Handling implements Work {
   readonly #over = new AbortController();
   readonly #done: Counter;
   readonly #failed: Counter;
+  readonly #recent = new Recent(performance.now());
+  /** Messages that had been delivered before. */
+  #again = 0;
   readonly #log: (line: string) => void;
   #server: Worker | undefined;
 
@@ -109,6 +101,11 @@ class Handling implements Work {
 
   get inFlight(): number {
     return this.#readers.reduce((sum, { held }) => sum + held, this.#server?.inFlight ?? 0);
+  }
+
+  get figures(): Work["figures"] {
+    const outcomes = { ok: this.#done.value, failed: this.#failed.value };
+    return { outcomes, retries: this.#again, recent: this.#recent.told(performance.now()) };
   }
 
   /** Answers requests as well, when edges of that kind lead here. */
@@ -145,6 +142,7 @@ class Handling implements Work {
   async #handle(held: Held): Promise<boolean> {
     const { id } = held;
     const { header, data, deliveries } = held.delivery;
+    if (deliveries > 1) this.#again++;
     try {
       await this.#run({ id, deliveries, ...open(header, data) }, held.control.signal);
     } catch (error) {
@@ -154,6 +152,9 @@ class Handling implements Work {
         this.#log(`message '${id}' (delivery ${deliveries}): ${(error as Error).message}`);
       held.delivery.giveBack(this.#stopping.signal.aborted ? 0 : againAfter(deliveries));
       return false;
+    } finally {
+      const now = performance.now();
+      this.#recent.observe(now, now - held.since);
     }
     this.#done.value++;
     // One that is not confirmed would come again, and a sink has no memory of it.
@@ -174,122 +175,6 @@ class Handling implements Work {
       return outbox.prepare({ ...one, key: one.key ?? message.key, id });
     });
     await Promise.all(ready.map((one) => outbox.send(one, this.#over.signal)));
-  }
-}
-
-/** Reads one buffer, as much as is handled. */
-class Reader {
-  readonly #byId = new Map<string, Held>();
-  readonly #inlet: Inlet;
-  readonly #most: number;
-  readonly #stopping: AbortSignal;
-  readonly #handle: (held: Held) => Promise<boolean>;
-  readonly #log: (line: string) => void;
-  readonly #reading: Promise<void>;
-  readonly #keeper: NodeJS.Timeout;
-  #unfinished = 0;
-  #changed: () => void = () => undefined;
-
-  constructor(
-    { bus, connection }: Parts,
-    buffer: string,
-    { ackWaitSeconds }: BufferState,
-    options: {
-      most: number;
-      stopping: AbortSignal;
-      deadlineMs: number;
-      handle: (held: Held) => Promise<boolean>;
-    },
-  ) {
-    this.#most = options.most;
-    this.#stopping = options.stopping;
-    this.#handle = options.handle;
-    this.#log = connection.log;
-    this.#inlet = bus.read(buffer, (delivery) => this.#take(delivery));
-    connection.bus.onConnection(() => this.#inlet.interrupt());
-    const keepMs = (ackWaitSeconds * 1000) / 3;
-    this.#keeper = setInterval(
-      () => {
-        const now = performance.now();
-        for (const one of this.#byId.values()) {
-          if (now - one.since >= options.deadlineMs) {
-            one.control.abort(new Error(`its handler took longer than ${options.deadlineMs} ms`));
-          }
-          if (now - one.kept >= keepMs) {
-            one.kept = now;
-            one.delivery.keep();
-          }
-        }
-      },
-      Math.min(LOOK_EVERY_MS, keepMs),
-    );
-    this.#reading = this.#read();
-  }
-
-  get held(): number {
-    return this.#byId.size;
-  }
-
-  /** Ends what its handlers do. */
-  abort(reason: Error): void {
-    for (const { control } of this.#byId.values()) control.abort(reason);
-  }
-
-  /** After `stopping`. @returns how many of those that it had were not finished */
-  async end(): Promise<number> {
-    await this.#reading;
-    while (this.#byId.size > 0)
-      await new Promise<void>((resolve) => {
-        this.#changed = resolve;
-      });
-    clearInterval(this.#keeper);
-    this.#inlet.close();
-    return this.#unfinished;
-  }
-
-  async #read(): Promise<void> {
-    const wait = backoff({ initialMs: 100, maxMs: 2_000 });
-    let troubled = false;
-    while (!this.#stopping.aborted) {
-      const free = this.#most - this.#byId.size;
-      // Half of them at a time, so that most requests bring many.
-      if (free < this.#most / 2) {
-        await new Promise<void>((resolve) => {
-          this.#changed = resolve;
-        });
-        continue;
-      }
-      try {
-        await this.#inlet.pull(free);
-        troubled = false;
-      } catch (error) {
-        if (!troubled) this.#log(`${(error as Error).message}; reading again until it answers`);
-        troubled = true;
-        await pause(wait(), this.#stopping);
-      }
-    }
-  }
-
-  #take(delivery: Delivery): void {
-    // Asked for before the end, and somebody else's now.
-    if (this.#stopping.aborted) {
-      delivery.giveBack();
-      return;
-    }
-    const { id } = delivery;
-    const known = this.#byId.get(id);
-    if (known) {
-      known.delivery = delivery;
-      return;
-    }
-    const now = performance.now();
-    const one: Held = { id, delivery, since: now, kept: now, control: new AbortController() };
-    this.#byId.set(id, one);
-    void this.#handle(one).then((done) => {
-      this.#byId.delete(id);
-      if (!done && this.#stopping.aborted) this.#unfinished++;
-      this.#changed();
-    });
   }
 }
 

@@ -4,7 +4,7 @@
  */
 export type { Handler, RequestContext } from "./answering.ts";
 
-export { Client, type ClientOptions, type InstanceStatus, request, stream } from "./client.ts";
+export { Client, type ClientOptions, type InstanceStatus } from "./client.ts";
 export type { ConnectionOptions } from "./connection.ts";
 export { type Attempt, RequestError, type RequestErrorCode } from "./errors.ts";
 export {
@@ -18,4 +18,5 @@ export {
 export type { FlowOptions, FlowProcess } from "./flow-process.ts";
 export { type Produced, produce, type Source, type SourceContext } from "./flow-source.ts";
 export type { RequestOptions } from "./options.ts";
+export { request, stream } from "./shared-client.ts";
 export { type ServeOptions, serve, type Worker } from "./worker.ts";

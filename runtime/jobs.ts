@@ -28,6 +28,8 @@ export class Job {
   /** Where the caller waits; the latest place, when it asked again. */
   replyTo: string;
   done = false;
+  /** Its caller waits no more: nothing of it is kept. */
+  dropped = false;
   readonly frames: Frame[] = [];
   /** The number of the first frame that is still kept. */
   first = 0;
@@ -140,6 +142,7 @@ export class Jobs {
   }
 
   keep(job: Job, frame: Frame): void {
+    if (job.dropped) return;
     job.frames.push(frame);
     job.bytes += frame.data.length;
     this.#bytes += frame.data.length;
@@ -153,6 +156,7 @@ export class Jobs {
 
   finish(job: Job): void {
     job.end();
+    if (job.dropped) return;
     this.#finished.add(job);
     for (const oldest of this.#finished) {
       if (this.#bytes <= this.#limit) break;
@@ -188,8 +192,8 @@ export class Jobs {
     this.#bytes -= size;
   }
 
-  /** A job that still runs keeps its frames to itself. */
   #drop(record: ClientRecord, number: number, job: Job): void {
+    job.dropped = true;
     record.jobs.delete(number);
     this.#finished.delete(job);
     this.#bytes -= job.bytes;

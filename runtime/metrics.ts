@@ -1,7 +1,7 @@
 /** Counters, gauges and histograms in Prometheus' text format (exposition format 0.0.4). */
 
 /** Upper bounds, seconds: from a round trip in one machine to a long generation. */
-export const DURATION_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+const DURATION_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
 /** One series: what is counted is bound to its labels once, so that counting costs an addition. */
 export interface Counter {

@@ -1,6 +1,6 @@
 /** What the processes of a pipeline tell of themselves when they are asked, and how it is added up over them. */
 
-/** A process that serves or asks answers here with its `Figures`, JSON. No endpoint's name begins like that. */
+/** A process that serves, asks or is part of a flow answers here with its `Figures`, JSON. No endpoint's name begins like that. */
 export const FIGURES_SUBJECT = "ringfence.v1._figures";
 
 /** Below a tenant's prefix: `<endpoint>/<instance>`, each key under its instance's lease. */
@@ -12,17 +12,22 @@ export interface Figures {
   host: string;
   serves?: Served;
   asks?: Asked[];
+  flows?: Flowing;
 }
 
-/** What became of requests since the process began, and how those of the last seconds went. */
-export interface Handled {
-  endpoint: string;
+/** What became of requests or messages since the process began, and how those of the last seconds went. */
+export interface Done {
   inFlight: number;
-  /** Outcome → requests. */
+  /** Outcome → requests or messages. */
   outcomes: Record<string, number>;
-  /** Times that a request was sent, or came, again. */
+  /** Times that one was sent, or came, again. */
   retries: number;
   recent: Recently;
+}
+
+/** Of an endpoint's requests. */
+export interface Handled extends Done {
+  endpoint: string;
 }
 
 export interface Recently {
@@ -43,6 +48,16 @@ export interface Asked extends Handled {
   /** Instances that it may choose. */
   instances: number;
 }
+
+/** A source, a processor or a sink: `recent` has the messages that it said or handled, until all of them was stored. */
+export interface Flowing extends Done {
+  kind: (typeof FLOW_KINDS)[number];
+  state: Served["state"];
+  /** Messages that the next vertices have got. */
+  sent: Recently;
+}
+
+export const FLOW_KINDS = ["source", "processor", "sink"] as const;
 
 /** How many took how long: step of the scale → requests. */
 export type Times = Record<number, number>;

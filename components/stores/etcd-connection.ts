@@ -42,8 +42,11 @@ export const CALLS: Pick<IOptions, "defaultCallOptions" | "faultHandling"> = {
 /** No answer came, whatever became of the call. */
 const NO_ANSWER = [GRPCUnavailableError, GRPCDeadlineExceededError, GRPCCancelledError];
 
-/** @throws StoreError when there is no way there */
-export async function connect(access: EtcdAccess): Promise<Etcd3> {
+/**
+ * @param grpc options of the channel, before ours
+ * @throws StoreError when there is no way there
+ */
+export async function connect(access: EtcdAccess, grpc: IOptions["grpcOptions"] = {}): Promise<Etcd3> {
   const { endpoints, username, password, tls, forward } = access;
   const client = new Etcd3({
     hosts: forward ? [await throughForward(endpoints, forward)] : endpoints,
@@ -51,7 +54,7 @@ export async function connect(access: EtcdAccess): Promise<Etcd3> {
     ...(tls && { credentials: credentialsOf(tls) }),
     ...CALLS,
     // By default it would try to connect again after up to two minutes; whoever restarts an etcd waits seconds.
-    grpcOptions: { "grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1_000 },
+    grpcOptions: { "grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1_000, ...grpc },
   });
   if (forward) verifyAs(client, new URL(endpoints[0] ?? "").hostname);
   return client;

@@ -124,15 +124,21 @@ export class HeldKey {
       });
       stream.on("error", (error) => end(error?.message ?? "broken"));
       stream.on("end", () => end("closed by the server"));
-      ask();
+      // While the stream was opened, which takes long where a log-in is due.
+      if (signal.aborted) stop();
+      else ask();
     });
   }
 
   /** The same key again: whoever holds it cannot be there twice. */
   async #restore(): Promise<void> {
     if (!this.#wanted) return;
-    this.#lease = await this.#etcd.grantLease(this.#ttl);
-    if (this.#wanted) await this.#etcd.put(this.#key, this.#value, this.#lease.id);
+    const lease = await this.#etcd.grantLease(this.#ttl);
+    if (this.#wanted) await this.#etcd.put(this.#key, this.#value, lease.id);
+    // Not before: a lease without the key would be kept alive as if all were well.
+    this.#lease = lease;
+    // `remove` may have come in between, and been overtaken.
+    if (!this.#wanted) await this.#etcd.remove(this.#key);
     const away = performance.now() - this.#kept;
     this.#kept = performance.now();
     this.#troubled = false;

@@ -2,18 +2,10 @@
  * etcd, as a tenant's own software needs it: a view of a prefix that never goes stale, and a key that lives as long as
  * its holder. Both ride out whatever etcd does, a restart, a compaction, a change of users, and say so.
  */
-import { Etcd3, type IWatchResponse } from "etcd3";
+import type { Etcd3, IWatchResponse } from "etcd3";
 import { StoreError } from "./errors.ts";
-import { CALLS } from "./etcd-connection.ts";
+import { connect, type EtcdAccess } from "./etcd-connection.ts";
 import { bytes, type Entry, entryOf, rangeEnd } from "./etcd-txn.ts";
-
-export interface EtcdSessionAccess {
-  endpoints: string[];
-  username: string;
-  password: string;
-  /** The authority that signed the servers' certificates, PEM. @default those that Node.js trusts */
-  ca?: string | undefined;
-}
 
 export interface Lease {
   id: string;
@@ -35,21 +27,23 @@ export class EtcdSession {
   readonly label: string;
   readonly #client: Etcd3;
 
-  constructor({ endpoints, username, password, ca }: EtcdSessionAccess) {
-    this.label = `etcd at ${endpoints.join(", ")}`;
-    this.#client = new Etcd3({
-      hosts: endpoints,
-      auth: { username, password },
-      ...(ca !== undefined && { credentials: { rootCertificate: Buffer.from(ca) } }),
-      ...CALLS,
-      grpcOptions: {
-        "grpc.initial_reconnect_backoff_ms": 50,
-        "grpc.max_reconnect_backoff_ms": 1_000,
-        // A watch on a connection that died in silence would show nothing for ever. etcd refuses pings below 5 s.
-        "grpc.keepalive_time_ms": 10_000,
-        "grpc.keepalive_timeout_ms": 5_000,
-      },
+  private constructor(label: string, client: Etcd3) {
+    this.label = label;
+    this.#client = client;
+  }
+
+  /**
+   * Nothing is sent before it is used, unless the way there is a port-forward.
+   * @throws StoreError when there is no way there
+   */
+  static async open(access: EtcdAccess): Promise<EtcdSession> {
+    const client = await connect(access, {
+      "grpc.initial_reconnect_backoff_ms": 50,
+      // A watch on a connection that died in silence would show nothing for ever. etcd refuses pings below 5 s.
+      "grpc.keepalive_time_ms": 10_000,
+      "grpc.keepalive_timeout_ms": 5_000,
     });
+    return new EtcdSession(`etcd at ${access.endpoints.join(", ")}`, client);
   }
 
   close(): void {

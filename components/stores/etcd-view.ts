@@ -62,7 +62,6 @@ async function follow(
     const timer = setTimeout(() => end("time to list"), RELIST_MS);
     timer.unref();
     signal.addEventListener("abort", stop);
-    if (signal.aborted) return stop();
     // A refused watch is answered with both `created` and `canceled`.
     stream.on("data", (answer) => {
       if (signal.aborted) return;
@@ -76,5 +75,7 @@ async function follow(
     });
     stream.on("error", (error) => end(error?.message ?? "broken"));
     stream.on("end", () => end("closed by the server"));
+    // Last: a cancelled stream tells an error, which ends the process where nobody listens.
+    if (signal.aborted) stop();
   });
 }

@@ -2,14 +2,11 @@
 import { connect, credsAuthenticator, headers, type Msg, type NatsConnection, type PublishOptions } from "nats";
 import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
 import { FlowBus } from "./flow-bus.ts";
-import { insistOnTls, isRefusal } from "./nats.ts";
+import { isRefusal, labelOf, type NatsAccess, wayTo } from "./nats.ts";
 
-export interface BusAccess {
-  servers: string[];
+export interface BusAccess extends Omit<NatsAccess, "creds"> {
   /** Gives the text of a credentials file; asked at every connect, for a rotation writes a new one. */
   creds: () => string;
-  /** The authority that signed the servers' certificates, PEM. @default those that Node.js trusts */
-  ca?: string | undefined;
   /** How the connection is named in the server's lists. */
   name: string;
 }
@@ -56,14 +53,13 @@ export class Bus {
   }
 
   /** @throws StoreError */
-  static async connect({ servers, creds, ca, name }: BusAccess): Promise<Bus> {
-    const label = `NATS at ${servers.join(", ")}`;
+  static async connect({ creds, name, ...where }: BusAccess): Promise<Bus> {
+    const label = labelOf(where);
     try {
       const connection = await connect({
-        servers,
+        ...(await wayTo(where)),
         name,
         authenticator: credsAuthenticator(() => new TextEncoder().encode(creds())),
-        ...insistOnTls(servers, ca === undefined ? {} : { ca }),
         timeout: CALL_DEADLINE_MS,
         // A stack for each request, in case that it fails, is a quarter of what a request costs; our errors say what it was.
         noAsyncTraces: true,
@@ -76,7 +72,8 @@ export class Bus {
       });
       return new Bus(label, connection);
     } catch (cause) {
-      const { message } = cause as Error;
+      if (cause instanceof StoreError) throw cause;
+      const message = where.forward?.trouble ?? (cause as Error).message;
       const refused = isRefusal(cause);
       throw new StoreError(
         refused
@@ -102,9 +99,13 @@ export class Bus {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Without a connection it is lost, or sent when there is one again, as when one breaks right after. */
+  /**
+   * Without a connection it is lost, or sent when there is one again, as when one breaks right after.
+   * @param subject nothing is sent to an empty one: to a sender who waits for no answer
+   */
   publish(subject: string, data: Uint8Array, { reply, header }: Outgoing): void {
-    if (this.#connection.isClosed()) return;
+    // What nats.js throws where a message was heard would end its reading of all others.
+    if (subject === "" || this.#connection.isClosed()) return;
     const options: PublishOptions = {};
     if (reply !== undefined) options.reply = reply;
     if (header !== undefined) {

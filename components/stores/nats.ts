@@ -4,7 +4,15 @@
  * Answers to writes prove nothing (the purge of an absent account says "initiated", a second delete says 200), so
  * every writer here is followed by a reader at its caller: `lookup`, `accounts`, `connections`, `streams`.
  */
-import { connect, credsAuthenticator, type Msg, type NatsConnection, RequestStrategy, type TlsOptions } from "nats";
+import {
+  type ConnectionOptions,
+  connect,
+  credsAuthenticator,
+  type Msg,
+  type NatsConnection,
+  RequestStrategy,
+  type TlsOptions,
+} from "nats";
 import { CALL_DEADLINE_MS, StoreError } from "./errors.ts";
 import type { PortForward } from "./port-forward.ts";
 import { type ClientTls, tlsTrouble } from "./tls.ts";
@@ -200,16 +208,33 @@ export class Nats {
 
 const isSecure = (servers: string[]) => servers.some((server) => server.startsWith("tls://"));
 
-/** Even an empty option insists on TLS: nats.js itself would go on in plain text, whatever the addresses say. */
-export const insistOnTls = (servers: string[], tls: TlsOptions): { tls?: TlsOptions } =>
-  isSecure(servers) ? { tls } : {};
+/**
+ * What a client is told of where NATS is.
+ * @throws StoreError when there is no way there
+ */
+export async function wayTo({
+  servers,
+  tls,
+  forward,
+}: Omit<NatsAccess, "creds">): Promise<Pick<ConnectionOptions, "servers" | "ignoreClusterUpdates" | "tls">> {
+  return {
+    servers: forward ? await forward.address() : servers,
+    // Its peers would be named by addresses that only the cluster reaches.
+    ignoreClusterUpdates: forward !== undefined,
+    // Even an empty option insists on TLS: nats.js itself would go on in plain text, whatever the addresses say.
+    ...(isSecure(servers) && {
+      // The name in the certificate, where another one is dialled.
+      tls: { ...tls, ...(forward && { servername: new URL(servers[0] ?? "").hostname }) } as TlsOptions,
+    }),
+  };
+}
 
 /** Whether the server did not let a user in. */
 export const isRefusal = (cause: unknown): boolean =>
   ["AUTHORIZATION_VIOLATION", "AUTHENTICATION_EXPIRED"].includes((cause as { code?: string }).code ?? "");
 
 /** Names the servers in messages. */
-export const labelOf = ({ servers }: NatsAccess): string => `NATS at ${servers.join(", ")}`;
+export const labelOf = ({ servers }: Pick<NatsAccess, "servers">): string => `NATS at ${servers.join(", ")}`;
 
 /**
  * Connects as the user of the access; a connection that is lost does not come back.
@@ -220,12 +245,9 @@ export async function dial(access: NatsAccess): Promise<NatsConnection> {
   const { forward } = access;
   try {
     return await connect({
-      servers: forward ? await forward.address() : access.servers,
-      // Its peers would be named by addresses that only the cluster reaches.
-      ignoreClusterUpdates: forward !== undefined,
+      ...(await wayTo(access)),
       authenticator: credsAuthenticator(new TextEncoder().encode(access.creds)),
       name: "ringfence",
-      ...insistOnTls(access.servers, { ...access.tls, ...verifyAs(access) }),
       timeout: CALL_DEADLINE_MS,
       reconnect: false,
     });
@@ -249,6 +271,3 @@ export async function dial(access: NatsAccess): Promise<NatsConnection> {
     );
   }
 }
-
-/** The name in the certificate, where another one is dialled. */
-const verifyAs = ({ forward, servers }: NatsAccess) => forward && { servername: new URL(servers[0] ?? "").hostname };

@@ -1,7 +1,7 @@
 /** A platform's stores, opened when they are needed and shared by all that a process does. */
 import type { Access } from "../plan/access.ts";
 import { digestOf } from "../plan/digest.ts";
-import { Etcd } from "../stores/etcd.ts";
+import { Etcd, type EtcdAccess } from "../stores/etcd.ts";
 import { JetStream } from "../stores/jetstream.ts";
 import type { Kubernetes } from "../stores/kubernetes.ts";
 import { Nats, type NatsAccess } from "../stores/nats.ts";
@@ -11,6 +11,8 @@ import { PortForward } from "../stores/port-forward.ts";
 export interface Stores {
   readonly access: Access;
   readonly etcd: Etcd;
+  /** How to reach etcd as somebody. */
+  etcdAs(user: Pick<EtcdAccess, "username" | "password">): EtcdAccess;
   /** Tells the person at the terminal how far something long has come, or that something lasting was done. */
   progress(line: string): void;
   nats(): Promise<Nats>;
@@ -35,12 +37,19 @@ export function openStores(access: Access, progress: (line: string) => void = ()
     etcd: access.etcd.service && new PortForward(access.etcd.service, kubernetes),
     nats: access.nats.service && new PortForward(access.nats.service, kubernetes),
   };
-  const etcd = new Etcd({ ...access.etcd, forward: forwards.etcd });
+  const etcdAs = (user: Pick<EtcdAccess, "username" | "password">): EtcdAccess => ({
+    endpoints: access.etcd.endpoints,
+    tls: access.etcd.tls,
+    forward: forwards.etcd,
+    ...user,
+  });
+  const etcd = new Etcd(etcdAs(access.etcd));
   const { servers, tls } = access.nats;
   const natsAs = (creds: string): NatsAccess => ({ servers, tls, creds, forward: forwards.nats });
   return {
     access,
     etcd,
+    etcdAs,
     progress,
     nats: async () => {
       const open = await nats?.catch(() => undefined);

@@ -3,9 +3,11 @@ import { z } from "zod";
 import {
   type Asked,
   addedTimes,
+  type Done,
   FIGURES_SUBJECT,
   type Figures,
-  type Handled,
+  FLOW_KINDS,
+  type Flowing,
   INSTANCES,
   percentileOf,
   rateOf,
@@ -43,6 +45,16 @@ export interface VertexStatus {
   instances: number;
   /** Undefined for software that does not tell. */
   served: Traffic | undefined;
+  /** Of messages; undefined for what is no part of a flow, or does not tell. */
+  flow: FlowTraffic | undefined;
+}
+
+/** Messages that were handled, or that a source said, all of each until what came of it was stored. */
+export interface FlowTraffic extends Traffic {
+  kind: Flowing["kind"];
+  processes: number;
+  /** Messages that the next vertices have got. */
+  sentPerSecond: number;
 }
 
 /** Who asks whom. */
@@ -71,20 +83,21 @@ export interface PipelineStatus {
 const QUIET_MS = 500;
 
 const count = z.number().nonnegative();
-const handled = z.object({
-  endpoint: z.string(),
+const recently = z.object({ seconds: count, times: z.record(z.string(), count) });
+const done = z.object({
   inFlight: count,
   outcomes: z.record(z.string(), count),
   retries: count,
-  recent: z.object({ seconds: count, times: z.record(z.string(), count) }),
+  recent: recently,
 });
+const handled = done.extend({ endpoint: z.string() });
+const state = z.enum(["starting", "ready", "draining"]);
 const figures = z.object({
   vertex: z.string(),
   host: z.string(),
-  serves: handled
-    .extend({ instance: z.string(), rollout: z.string(), state: z.enum(["starting", "ready", "draining"]) })
-    .optional(),
+  serves: handled.extend({ instance: z.string(), rollout: z.string(), state }).optional(),
   asks: z.array(handled.extend({ instances: count })).optional(),
+  flows: done.extend({ kind: z.enum(FLOW_KINDS), state, sent: recently }).optional(),
 });
 
 /** What fails is told in the notes: a status is wanted most when something is away. */
@@ -111,12 +124,13 @@ export async function pipelineStatus(stores: Stores, held: HeldClaim): Promise<P
   ]);
   const processes = answers ?? [];
   const workers = processes.flatMap(({ vertex, serves }) => (serves ? [{ vertex, ...serves }] : []));
+  const flows = processes.flatMap(({ vertex, flows }) => (flows ? [{ vertex, ...flows }] : []));
   if (answers) notes.push(...silent(registered, claim.intents.prefix, workers));
   return {
     logicalName,
     generation: claim.generation,
     state: claim.state,
-    vertices: verticesOf(workloads, workers),
+    vertices: verticesOf(workloads, workers, flows),
     edges: edgesOf(processes),
     topology,
     models: models.map(({ model, url, since }) => ({ model, url, since })),
@@ -164,8 +178,10 @@ async function workloadsOf(stores: Stores, namespace: string): Promise<Workload[
   });
 }
 
-function verticesOf(workloads: Workload[], workers: Array<Served & { vertex: string }>): VertexStatus[] {
-  const names = [...new Set([...workloads, ...workers].map(({ vertex }) => vertex))].sort();
+type Of<Told> = Told & { vertex: string };
+
+function verticesOf(workloads: Workload[], workers: Of<Served>[], flows: Of<Flowing>[]): VertexStatus[] {
+  const names = [...new Set([...workloads, ...workers, ...flows].map(({ vertex }) => vertex))].sort();
   return names.map((vertex) => {
     const workload = workloads.find((each) => each.vertex === vertex);
     const own = workers.filter((each) => each.vertex === vertex);
@@ -175,17 +191,23 @@ function verticesOf(workloads: Workload[], workers: Array<Served & { vertex: str
       replicas: workload?.replicas,
       instances: own.length,
       served: own.length > 0 ? trafficOf(own) : undefined,
+      flow: flowOf(flows.filter((each) => each.vertex === vertex)),
     };
   });
 }
 
+function flowOf(all: Flowing[]): FlowTraffic | undefined {
+  const [first] = all;
+  if (!first) return undefined;
+  const sentPerSecond = rateOf(all.map(({ sent }) => sent));
+  return { ...trafficOf(all), kind: first.kind, processes: all.length, sentPerSecond };
+}
+
 function edgesOf(processes: Figures[]): EdgeStatus[] {
-  const asked = processes.flatMap(({ vertex, asks = [] }) =>
-    asks.map((each): Asked & { vertex: string } => ({ vertex, ...each })),
-  );
+  const asked = processes.flatMap(({ vertex, asks = [] }) => asks.map((each): Of<Asked> => ({ vertex, ...each })));
   const edges = Map.groupBy(asked, ({ vertex, endpoint }) => `${vertex} ${endpoint}`);
   return [...edges.entries()].sort().map(([, each]) => {
-    const [{ vertex, endpoint }] = each as [Asked & { vertex: string }];
+    const [{ vertex, endpoint }] = each as [Of<Asked>];
     return { vertex, endpoint, clients: each.length, asked: trafficOf(each) };
   });
 }
@@ -193,10 +215,10 @@ function edgesOf(processes: Figures[]): EdgeStatus[] {
 /** Outcomes that are nobody's fault: the caller went, or the worker ends and the request went elsewhere. */
 const HARMLESS = ["ok", "aborted", "refused"];
 
-function trafficOf(all: Handled[]): Traffic {
-  const sum = (of: (one: Handled) => number) => all.reduce((total, one) => total + of(one), 0);
+function trafficOf(all: Done[]): Traffic {
+  const sum = (of: (one: Done) => number) => all.reduce((total, one) => total + of(one), 0);
   const times = addedTimes(all.map(({ recent }) => recent.times));
-  const failed = ({ outcomes }: Handled) =>
+  const failed = ({ outcomes }: Done) =>
     Object.entries(outcomes).reduce((total, [outcome, many]) => total + (HARMLESS.includes(outcome) ? 0 : many), 0);
   return {
     inFlight: sum(({ inFlight }) => inFlight),

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -10,11 +10,11 @@ import {
   loadedLabel,
   loadedName,
 } from "../../components/plan/adapter.ts";
-import { bring } from "../../runtime/adapter-artifact.ts";
+import { bring, type Credentials } from "../../runtime/adapter-artifact.ts";
 import { chosen, dispensable } from "../../runtime/adapter-choice.ts";
 import type { Sibling } from "../../runtime/adapter-cluster.ts";
 import { recordOf } from "./adapter-scene.ts";
-import { ArtifactStore } from "./artifact-store.ts";
+import { ArtifactStore, isSigned } from "./artifact-store.ts";
 
 describe("an adapter's names", () => {
   it("tell artifacts apart, and are what Kubernetes takes", () => {
@@ -92,35 +92,164 @@ describe("who loads an adapter", () => {
 });
 
 describe("an artifact's store", () => {
+  const directory = mkdtempSync(join(tmpdir(), "ringfence-artifact-"));
+  const stores: ArtifactStore[] = [];
+  after(() => {
+    for (const store of stores) store.close();
+    rmSync(directory, { recursive: true });
+  });
+
+  async function storeOf(answer: Parameters<typeof ArtifactStore.open>[0]): Promise<ArtifactStore> {
+    const store = await ArtifactStore.open(answer);
+    stores.push(store);
+    return store;
+  }
+  const bringing = (url: string, credentials: Credentials, name = "it") =>
+    bring({ url, directory: join(directory, name), credentials, maxBytes: 1000, signal: AbortSignal.timeout(60_000) });
+  const keyed = (name: string) => `<Contents><Key>${name}</Key></Contents>`;
+
   it("is listed page by page, and its files are brought whole or not at all", async () => {
-    const directory = mkdtempSync(join(tmpdir(), "ringfence-artifact-"));
-    const key = (name: string) => `<Contents><Key>sql/${name}</Key></Contents>`;
     let broken = true;
-    const store = await ArtifactStore.open((request, response) => {
+    const store = await storeOf((request, response) => {
       const url = new URL(request.url ?? "", "http://store");
       if (url.searchParams.has("continuation-token"))
-        return response.end(`<ListBucketResult>${key("b &amp; c/weights")}</ListBucketResult>`);
+        return response.end(`<ListBucketResult>${keyed("sql/b &amp; c/weights")}</ListBucketResult>`);
       if (url.searchParams.has("list-type"))
         return response.end(
-          `<ListBucketResult>${key("a")}${key("d/")}<NextContinuationToken>2</NextContinuationToken></ListBucketResult>`,
+          `<ListBucketResult>${keyed("sql/a")}${keyed("sql/d/")}<NextContinuationToken>2</NextContinuationToken></ListBucketResult>`,
         );
-      if (broken && url.pathname.includes("weights")) return response.writeHead(403).end();
+      if (broken && url.pathname.includes("weights"))
+        return response.writeHead(403).end("<Error><Code>RequestTimeTooSkewed</Code><Key>sesame</Key></Error>");
       return response.end(decodeURIComponent(url.pathname));
     });
-    const options = {
-      url: "s3://models/sql",
-      directory: join(directory, "sql"),
-      credentials: { AWS_ENDPOINT_URL: store.url },
-      maxBytes: 1000,
-      signal: AbortSignal.timeout(10_000),
-    };
-    await assert.rejects(bring(options), /weights answered 403: may its credentials read it\?/);
+    const credentials = { AWS_ENDPOINT_URL: `${store.url}/` };
+    await assert.rejects(
+      bringing("s3://models/sql", credentials, "sql"),
+      /weights answered 403 \(RequestTimeTooSkewed\): may its credentials read it\?$/,
+    );
     assert.deepEqual(readdirSync(directory), []);
     broken = false;
-    await bring(options);
+    await bringing("s3://models/sql", credentials, "sql");
     assert.equal(readFileSync(join(directory, "sql/b & c/weights"), "utf8"), "/models/sql/b & c/weights");
     assert.deepEqual(readdirSync(join(directory, "sql")).sort(), ["a", "b & c"]);
-    store.close();
-    rmSync(directory, { recursive: true });
+  });
+
+  it("is asked with signatures of what it is asked, and of nothing else", async () => {
+    const key = "sql +ü/a'(1)*.bin";
+    const refused: string[] = [];
+    const store = await storeOf((request, response) => {
+      if (!isSigned(request, { id: "AKIA1", secret: "open/sesame", region: "eu-west-1" })) {
+        refused.push(request.url ?? "");
+        return response.writeHead(403).end("<Error><Code>SignatureDoesNotMatch</Code></Error>");
+      }
+      if (request.url?.includes("list-type")) return response.end(keyed(key.replace("'", "&apos;")));
+      return response.end("0000");
+    });
+    await bringing(
+      "s3://models/sql +ü",
+      {
+        AWS_ENDPOINT_URL: store.url,
+        AWS_REGION: "eu-west-1",
+        AWS_ACCESS_KEY_ID: "AKIA1\n",
+        AWS_SECRET_ACCESS_KEY: "open/sesame\n",
+        AWS_SESSION_TOKEN: "session",
+      },
+      "signed",
+    );
+    assert.deepEqual(refused, []);
+    assert.equal(readFileSync(join(directory, "signed/a'(1)*.bin"), "utf8"), "0000");
+    assert.ok(store.requests.every(({ headers }) => headers["x-amz-security-token"] === "session"));
+  });
+
+  it("is not followed to another region", async () => {
+    const elsewhere = await storeOf((_, response) => response.end(keyed("sql/a")));
+    const store = await storeOf((_, response) =>
+      response.writeHead(307, { location: elsewhere.url }).end("<Error><Code>TemporaryRedirect</Code></Error>"),
+    );
+    await assert.rejects(
+      bringing("s3://models/sql", { AWS_ENDPOINT_URL: store.url, AWS_SESSION_TOKEN: "session" }),
+      /answered 307 \(TemporaryRedirect\): is AWS_REGION \(us-east-1\) the bucket's/,
+    );
+    assert.deepEqual(elsewhere.requests, []);
+  });
+
+  it("cannot list without end", async () => {
+    const store = await storeOf((_, response) => {
+      const more = () => {
+        while (!response.destroyed && response.write(keyed("sql/a").repeat(1000)));
+      };
+      response.on("drain", more);
+      more();
+    });
+    await assert.rejects(
+      bringing("s3://models/sql", { AWS_ENDPOINT_URL: store.url }),
+      /the store answered more than 16777216 bytes/,
+    );
+  });
+
+  it("puts no file beside the artifact", async () => {
+    const store = await storeOf((request, response) =>
+      response.end(request.url?.includes("list-type") ? keyed("sql/../../outside") : "0000"),
+    );
+    await assert.rejects(
+      bringing("s3://models/sql", { AWS_ENDPOINT_URL: store.url }),
+      /s3:\/\/models\/sql: found a file '..\/..\/outside'/,
+    );
+    assert.ok(!existsSync(join(directory, "outside")));
+  });
+
+  it("gives files of one commit, while the branch moves on", async () => {
+    const asked: string[] = [];
+    const store = await storeOf((request, response) => {
+      asked.push(request.url ?? "");
+      const listing = { sha: "c0ffee", siblings: [{ rfilename: "a/b" }] };
+      return response.end(request.url?.startsWith("/api/") ? JSON.stringify(listing) : "0000");
+    });
+    await bringing("hf://acme/sql", { HF_ENDPOINT: store.url }, "hub");
+    assert.deepEqual(asked, ["/api/models/acme/sql/revision/main", "/acme/sql/resolve/c0ffee/a/b"]);
+  });
+
+  for (const [what, url, credentials] of [
+    ["an address with credentials", "s3://models/sql", { AWS_ENDPOINT_URL: "https://me:sesame@minio:9000" }],
+    ["an address that is none", "hf://acme/sql", { HF_ENDPOINT: "sesame" }],
+    ["a token that no header takes", "hf://acme/sql", { HF_TOKEN: "ses\name", HF_ENDPOINT: "http://127.0.0.1:9" }],
+    [
+      "a key that no header takes",
+      "s3://models/sql",
+      { AWS_ACCESS_KEY_ID: "AK\nIA1", AWS_SECRET_ACCESS_KEY: "sesame", AWS_ENDPOINT_URL: "http://127.0.0.1:9" },
+    ],
+  ] as const)
+    it(`says nothing of credentials: ${what}`, async () => {
+      await assert.rejects(bringing(url, credentials), (error: Error) => {
+        assert.equal(error.name, "VisibleError");
+        assert.doesNotMatch(error.message, /sesame|ses\name|AK\nIA1/);
+        assert.equal(error.cause, undefined);
+        return true;
+      });
+    });
+});
+
+describe("the loader's image", () => {
+  const root = new URL("../../", import.meta.url);
+
+  /** The packages that a module imports, and those that it imports of ours. */
+  function packagesOf(module: URL, seen = new Set<string>()): Set<string> {
+    const packages = new Set<string>();
+    if (seen.has(module.href)) return packages;
+    seen.add(module.href);
+    for (const [, type, name = ""] of readFileSync(module, "utf8").matchAll(
+      /^(?:import|export) (type )?(?:[^"';]*? from )?"([^"]+)";$/gm,
+    )) {
+      if (type || name.startsWith("node:")) continue;
+      if (!name.startsWith(".")) packages.add(name);
+      else for (const other of packagesOf(new URL(name, module), seen)) packages.add(other);
+    }
+    return packages;
+  }
+
+  it("has the packages that the loader imports, and no other", () => {
+    const file = readFileSync(new URL("runtime/Dockerfile", root), "utf8");
+    const installed = JSON.parse(/\[[^\]]+\]/.exec(file)?.[0] ?? "[]");
+    assert.deepEqual([...packagesOf(new URL("runtime/adapter-loader.ts", root))].sort(), installed);
   });
 });

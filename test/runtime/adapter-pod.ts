@@ -1,16 +1,19 @@
 /** An engine and a loader as processes, for a pod whose object nobody else looks after. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { freePort } from "../../dev/platform/ports.ts";
 import type { Behaviour } from "../support/stand-in-engine.ts";
 import type { AdapterScene } from "./adapter-scene.ts";
 
 export const VERTEX = "decode";
 export const BASE = "base";
+
+const ENGINE = 8000;
+const HEALTH = 9095;
 
 const file = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
@@ -21,8 +24,8 @@ export class Pod {
   token = "";
   log = "";
   #scene: AdapterScene;
-  #port = 0;
-  #health = 0;
+  /** Its own: a port that is free now is somebody else's when an engine starts again. */
+  readonly #host = `127.${96 + randomInt(16)}.${randomInt(256)}.${1 + randomInt(254)}`;
   #engine: ChildProcess | undefined;
   #loader: ChildProcess | undefined;
 
@@ -33,15 +36,14 @@ export class Pod {
     this.directory = directory;
   }
 
-  async startEngine(startMs = 0): Promise<void> {
-    const env = { ...process.env, PORT: String(this.#port), MODEL: BASE, START_MS: String(startMs) };
+  async startEngine(load: Behaviour["load"] = "works"): Promise<void> {
+    const env = { ...process.env, PORT: String(ENGINE), MODEL: BASE, LOAD: load, RINGFENCE_BIND_ADDRESS: this.#host };
     const engine = spawn(process.execPath, [file("../support/stand-in-engine.ts")], {
       env,
       stdio: ["ignore", "pipe", "inherit"],
     });
     this.#engine = engine;
-    const [line] = await once(createInterface(engine.stdout as NodeJS.ReadableStream), "line");
-    this.#port = Number(line.split(" ").at(-1));
+    await once(createInterface(engine.stdout as NodeJS.ReadableStream), "line");
   }
 
   async killEngine(): Promise<void> {
@@ -55,17 +57,16 @@ export class Pod {
     const { ca, host, port } = this.#scene.api;
     writeFileSync(join(tokens, "ca.crt"), ca);
     mkdirSync(join(this.directory, "adapters"), { recursive: true });
-    this.#health ||= await freePort();
     const env = {
       PATH: process.env.PATH,
       KUBERNETES_SERVICE_HOST: host,
       KUBERNETES_SERVICE_PORT: port,
-      RINGFENCE_BIND_ADDRESS: "127.0.0.1",
+      RINGFENCE_BIND_ADDRESS: this.#host,
       RINGFENCE_PIPELINE: "chat",
       RINGFENCE_VERTEX: VERTEX,
-      RINGFENCE_ENGINE_PORT: String(this.#port),
+      RINGFENCE_ENGINE_PORT: String(ENGINE),
       RINGFENCE_ADAPTERS_DIRECTORY: join(this.directory, "adapters"),
-      RINGFENCE_ADAPTERS_PORT: String(this.#health),
+      RINGFENCE_ADAPTERS_PORT: String(HEALTH),
       RINGFENCE_TOKEN_DIRECTORY: tokens,
       POD_NAME: this.name,
       POD_NAMESPACE: this.#scene.namespace,
@@ -98,13 +99,13 @@ export class Pod {
 
   /** What the loader's readiness probe gets. */
   async ready(): Promise<{ status: number; text: string }> {
-    const answer = await fetch(`http://127.0.0.1:${this.#health}/ready`);
+    const answer = await fetch(`http://${this.#host}:${HEALTH}/ready`);
     return { status: answer.status, text: await answer.text() };
   }
 
   fetch(path: string, body?: object): Promise<Response> {
     const init = body ? { method: "POST", body: JSON.stringify(body) } : {};
-    return fetch(`http://127.0.0.1:${this.#port}${path}`, init);
+    return fetch(`http://${this.#host}:${ENGINE}${path}`, init);
   }
 
   async close(): Promise<void> {

@@ -90,7 +90,7 @@ export class AdapterScene {
   }
 
   /** A pod's object, its engine and its loader. */
-  async pod(name: string, options: { startMs?: number; loader?: boolean } = {}): Promise<Pod> {
+  async pod(name: string, options: { loader?: boolean } = {}): Promise<Pod> {
     const metadata = { name, namespace: this.namespace, labels: this.#template.metadata.labels };
     const container = { name: "engine", image: "registry.example.com/engine:1" };
     // Nobody schedules it, so nobody else writes its status.
@@ -107,7 +107,7 @@ export class AdapterScene {
     const pod = new Pod(this, name, object.metadata.uid, join(this.directory, name));
     this.pods.push(pod);
     pod.token = await this.#tokenOf(object);
-    await pod.startEngine(options.startMs);
+    await pod.startEngine();
     if (options.loader !== false) await pod.startLoader();
     return pod;
   }
@@ -188,7 +188,7 @@ export class AdapterScene {
   }
 
   /** Waits until a pod's object is as it should be. */
-  async sees(pod: Pod, what: string, holds: (state: PodState) => boolean, within = 20): Promise<PodState> {
+  async sees(pod: Pod, what: string, holds: (state: PodState) => boolean, within = 90): Promise<PodState> {
     return until({
       what: `${pod.name}: ${what}`,
       within,
@@ -217,6 +217,18 @@ export class AdapterScene {
     for (const pod of this.pods) await pod.close();
     for (const { apiVersion, kind, metadata } of this.#cleanup.reverse())
       await this.#objects.delete({ apiVersion, kind, metadata: { name: metadata.name } });
+    // Suites that come after take snapshots of the cluster.
+    await until({
+      what: `the end of namespace ${this.namespace}`,
+      within: 120,
+      attempt: () =>
+        assert.rejects(
+          this.#objects.read({ apiVersion: "v1", kind: "Namespace", metadata: { name: this.namespace } }),
+          {
+            code: 404,
+          },
+        ),
+    });
     rmSync(this.directory, { recursive: true, force: true });
   }
 

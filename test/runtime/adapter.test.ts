@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ADAPTERS_GATE, loadedLabel, loadedName } from "../../components/plan/adapter.ts";
 import { rollOut } from "../../components/tenancy/adapter-rollout.ts";
@@ -34,7 +34,7 @@ describe("an adapter's loader", () => {
     await scene.remove("ConfigMap", `adapter.${adapter}`);
     await until({
       what: `${adapter} is unloaded`,
-      within: 20,
+      within: 90,
       attempt: async () => assert.deepEqual(await pod.models(), []),
     });
     await scene.sees(pod, "says nothing", ({ labels, message }) => labels.length === 0 && message === "");
@@ -44,7 +44,7 @@ describe("an adapter's loader", () => {
 
   it("opens the gate of a pod that needs none", async () => {
     await scene.sees(pod, "is open", ({ open, labels }) => open && labels.length === 0);
-    await until({ what: "ready", within: 5, attempt: async () => assert.equal((await pod.ready()).status, 200) });
+    await until({ what: "ready", within: 90, attempt: async () => assert.equal((await pod.ready()).status, 200) });
   });
 
   it("loads what is wanted, labels its pod and says so in an Event", async () => {
@@ -87,17 +87,21 @@ describe("an adapter's loader", () => {
   });
 
   it("loads a new generation beside the one that serves, and unloads that when it serves no more", async () => {
-    const first = await scene.want("sql", artifact("one"), { graceSeconds: 1 });
+    const first = await scene.want("sql", artifact("one"), { graceSeconds: 3600 });
     await scene.serve(first);
-    const second = await scene.want("sql", artifact("two"), { graceSeconds: 1 });
+    const second = await scene.want("sql", artifact("two"), { graceSeconds: 0 });
+    const both = [loadedName(first), loadedName(second)].sort();
     await scene.sees(pod, "has both", ({ labels }) => labels.length === 2);
     await scene.serve(second);
     await scene.sees(pod, "has the second", ({ labels }) => String(labels) === loadedLabel(second));
     // Requests that name it are still on their way.
-    assert.deepEqual((await pod.models()).sort(), [loadedName(first), loadedName(second)].sort());
+    assert.deepEqual((await pod.models()).sort(), both);
+    await scene.serve({ ...first, graceSeconds: 1 });
+    await scene.sees(pod, "has both again", ({ labels }) => labels.length === 2);
+    await scene.serve(second);
     await until({
       what: "the first is unloaded",
-      within: 10,
+      within: 90,
       attempt: async () => assert.deepEqual(await pod.models(), [loadedName(second)]),
     });
   });
@@ -157,9 +161,11 @@ describe("an adapter's loader", () => {
   ] as const)
     it(`reports an engine whose loading ${load}, tries again, and loads when it works`, async () => {
       await pod.behave({ load });
-      const record = await scene.want("fin", artifact("one"), { graceSeconds: 0, loadTimeoutSeconds: 1 });
+      const loadTimeoutSeconds = load === "hangs" ? 1 : 60;
+      await scene.want("fin", artifact("one"), { graceSeconds: 0, loadTimeoutSeconds });
       await scene.sees(pod, "says why", failed(why));
       await pod.behave({ load: "works" });
+      const record = await scene.want("fin", artifact("one"), { graceSeconds: 0, loadTimeoutSeconds: 60 });
       await scene.sees(
         pod,
         "is labelled",
@@ -167,6 +173,40 @@ describe("an adapter's loader", () => {
       );
       await forget("fin");
     });
+
+  it("believes a pooling model by what it pools, for it has no completions", async () => {
+    await pod.behave({ pools: true });
+    const record = await scene.want("fin", artifact("one"), { graceSeconds: 0 });
+    await scene.sees(pod, "is labelled", labelled(loadedLabel(record)));
+    await forget("fin");
+    await pod.behave({ pools: false });
+  });
+
+  it("lets an engine serve that an adapter has ended, and removes what nobody wants", async () => {
+    const secret = "adapter.deadly";
+    const store = await ArtifactStore.open((request, response) => {
+      const listing = { siblings: [{ rfilename: "adapter_config.json" }] };
+      return response.end(request.url?.startsWith("/api/") ? JSON.stringify(listing) : "{}");
+    });
+    await scene.secret(secret, { HF_ENDPOINT: store.url });
+    await pod.behave({ load: "kills" });
+    await scene.want("deadly", "hf://acme/deadly", { secret, graceSeconds: 0 });
+    await scene.sees(pod, "says why", ({ message }) => /did not answer POST \/v1\/load_lora_adapter/.test(message));
+    await scene.sees(pod, "is closed without an engine", ({ open }) => !open);
+    // The next try does not come to an end, and the gate does not wait for it.
+    await pod.startEngine("hangs");
+    await scene.sees(pod, "is open", failed(/did not answer POST \/v1\/load_lora_adapter/));
+    await scene.remove("ConfigMap", "adapter.deadly");
+    await pod.killEngine();
+    await pod.startEngine();
+    await scene.sees(pod, "says nothing", ({ labels, message, open }) => open && labels.length === 0 && message === "");
+    await until({
+      what: "its artifact is removed",
+      within: 90,
+      attempt: async () => assert.deepEqual(readdirSync(join(pod.directory, "adapters")), []),
+    });
+    store.close();
+  });
 
   it("refuses an engine with another base model", async () => {
     await scene.want("fin", artifact("one"), { baseModel: "llama", graceSeconds: 0 });
@@ -225,7 +265,7 @@ describe("an adapter's loader", () => {
     await scene.sees(pod, "is labelled", labelled(label));
     await until({
       what: "a second with another time of creation",
-      within: 3,
+      within: 90,
       attempt: async () => {
         const { metadata } = await scene.read("Pod", pod.name);
         assert.ok(Date.now() > new Date(metadata.creationTimestamp).getTime() + 1000);
@@ -257,6 +297,7 @@ describe("an adapter's loader", () => {
     const note = { metadata: { annotations: { note: "1" } } };
     assert.match(await ask("decode-0/status", note), /^422 .*no annotation/);
     assert.match(await ask("decode-0/status", { status: { podIP: "10.0.0.1" } }), /^422 .*no part of the status/);
+    assert.match(await ask("decode-0/status", { status: { observedGeneration: 7 } }), /^422 .*no part of the status/);
     const ready = { status: { conditions: [{ type: "Ready", status: "True" }] } };
     assert.match(await ask("decode-0/status", ready), /^422 .*no part of the status/);
     const gate = { status: { conditions: [{ type: ADAPTERS_GATE, status: "False" }] } };
@@ -273,7 +314,7 @@ describe("an adapter's loader", () => {
     const record = await scene.want("sql", artifact("one"), { graceSeconds: 0 });
     await until({
       what: "it says so",
-      within: 20,
+      within: 90,
       attempt: async () => {
         const { status, text } = await pod.ready();
         assert.equal(status, 503);
@@ -281,6 +322,6 @@ describe("an adapter's loader", () => {
       },
     });
     await scene.ask("PATCH", role, { rules: body.rules });
-    await scene.sees(pod, "is labelled", labelled(loadedLabel(record)), 40);
+    await scene.sees(pod, "is labelled", labelled(loadedLabel(record)));
   });
 });

@@ -11,7 +11,7 @@ import { until } from "../../components/stores/errors.ts";
 import { JetStream } from "../../components/stores/jetstream.ts";
 import { startServer, stopServer } from "../../dev/platform/index.ts";
 import { ensureTools } from "../../dev/tools/index.ts";
-import { access, etcdOf } from "../tenancy/scene.ts";
+import { access, etcdOf, type Tenant } from "../tenancy/scene.ts";
 import { LINE, readNotes } from "./flow-notes.ts";
 import type { VertexSpec } from "./flow-process.ts";
 import { eventually, Scene } from "./scene.ts";
@@ -87,6 +87,10 @@ export class FlowScene {
     await etcdOf(this.#scene.tenant).put(this.#record).value(JSON.stringify(record));
   }
 
+  get tenant(): Tenant {
+    return this.#scene.tenant;
+  }
+
   async forget(): Promise<void> {
     await etcdOf(this.#scene.tenant).delete().key(this.#record);
   }
@@ -153,8 +157,8 @@ export class FlowScene {
     return Number(/^ringfence_flow_in_flight\{[^}]*\} (\d+)$/m.exec(text)?.[1]);
   }
 
-  drained(withinMs = 30_000): Promise<true> {
-    return eventually("every buffer is drained", async () => (await this.unread()) === 0, withinMs);
+  drained(): Promise<true> {
+    return eventually("every buffer is drained", async () => (await this.unread()) === 0);
   }
 
   /** Where a sink is to write. */
@@ -169,7 +173,7 @@ export class FlowScene {
     return came;
   }
 
-  untilArrived(notes: string, count: number, withinMs = 90_000): Promise<true> {
+  untilArrived(notes: string, count: number, withinMs = 200_000): Promise<true> {
     const size = () => (existsSync(notes) ? statSync(notes).size / LINE : 0);
     return until(async () => size() >= count || undefined, {
       deadlineMs: withinMs,

@@ -121,7 +121,8 @@ describe("a flow", () => {
     stuck.process.kill("SIGTERM");
     assert.equal(await stuck.ended, 1);
     assert.match(stuck.said(), /40 messages were not finished within the grace of 5 s; they come again/);
-    await scene.untilArrived(notes, 40, 20_000);
+    // Before they would come by themselves.
+    await scene.untilArrived(notes, 40, 50_000);
     await scene.end(entry, out);
   });
 });

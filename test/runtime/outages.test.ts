@@ -50,14 +50,15 @@ describe("an outage of etcd or NATS under load", () => {
     const workers = await scene.workers("no-etcd", 2);
     const load = scene.load(client, "no-etcd");
     await untilAnswered(load, 20);
+    // A worker that has to wait for a processor longer than its lease lives registers again.
+    await eventually("both are registered", async () => (await registered("no-etcd")).length === 2);
     const before = await registered("no-etcd");
-    assert.equal(before.length, 2);
     await outage("etcd", async () => {
       // etcd grants two seconds at least; its clock stands still while it is away, so that a lease outlives a restart.
       await eventually("the workers have said so", () => workers.every(({ said }) => said().includes("serving on")));
       await untilAnswered(load, 100);
     });
-    await eventually("etcd answers", async () => (await registered("no-etcd")).length === 2, 20_000);
+    await eventually("etcd answers", async () => (await registered("no-etcd")).length === 2);
     assert.deepEqual(await registered("no-etcd"), before);
     // Their keys are taken away as etcd does when it alone went on: by revoking their leases.
     const admin = etcdOf(scene.tenant);
@@ -65,7 +66,7 @@ describe("an outage of etcd or NATS under load", () => {
       const { kvs } = await admin.getAll().prefix(key).exec();
       await admin.leaseClient.leaseRevoke({ ID: kvs[0]?.lease ?? "" });
     }
-    await eventually("both are registered again", async () => (await registered("no-etcd")).length === 2, 20_000);
+    await eventually("both are registered again", async () => (await registered("no-etcd")).length === 2);
     assert.deepEqual(await registered("no-etcd"), before);
     await eventually("both say so", () =>
       workers.every(({ said }) => /its lease was lost .* registered again/.test(said())),
@@ -104,17 +105,17 @@ describe("an outage of etcd or NATS under load", () => {
     const inside = await scene.client({ env });
     const load = scene.load(inside, "proxied", { idempotent: true });
     await untilAnswered(load, 20);
-    assert.equal((await registered("proxied")).length, 2);
+    await eventually("both are registered", async () => (await registered("proxied")).length === 2);
     victim.process.kill("SIGKILL");
     const known = () => inside.instances("proxied").map(({ id }) => id);
-    await eventually("it is forgotten", () => known().join() === survivor.instance, 25_000);
+    await eventually("it is forgotten", () => known().join() === survivor.instance);
     await load.stop();
     assert.deepEqual(load.failures.map(String), []);
   });
 
   it("lists again when the watch would begin before a compaction", async () => {
     const { username, password, prefix } = scene.tenant.etcd;
-    const etcd = new EtcdSession({ endpoints: access.etcd.endpoints, username, password });
+    const etcd = await EtcdSession.open({ endpoints: access.etcd.endpoints, username, password });
     const admin = etcdOf(scene.tenant);
     const operator = etcdClient(access.etcd.endpoints, access.etcd);
     await admin.put(`${prefix}view/a`).value("1");

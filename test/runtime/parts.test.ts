@@ -2,9 +2,11 @@ import assert from "node:assert/strict";
 import { addedTimes, percentileOf, rateOf } from "../../components/plan/figures.ts";
 import { Balancer, type Instance } from "../../runtime/balance.ts";
 import { told } from "../../runtime/errors.ts";
+import { Jobs } from "../../runtime/jobs.ts";
 import { Metrics } from "../../runtime/metrics.ts";
 import { Recent } from "../../runtime/recent.ts";
 import { RetryBudget } from "../../runtime/retry.ts";
+import type { Run } from "../../runtime/wire.ts";
 
 const instance = (id: string, of: Partial<Instance> & { busy?: number } = {}): Instance => {
   const { busy = 0, ...rest } = of;
@@ -70,19 +72,54 @@ describe("the balancer", () => {
 });
 
 describe("the retry budget", () => {
+  let now = 0;
+  const spent = (budget: RetryBudget) => Array.from({ length: 1_000 }, () => budget.spend()).filter(Boolean).length;
+
   it("allows a burst, and one in five requests after it, and a few a second whatever comes", () => {
-    let now = 0;
+    now = 0;
     const budget = new RetryBudget(() => now);
-    const spend = () => Array.from({ length: 1_000 }, () => budget.spend()).filter(Boolean).length;
-    assert.equal(spend(), 20);
-    for (let i = 0; i < 51; i++) budget.earn();
-    assert.equal(spend(), 10);
-    for (let i = 0; i < 10_000; i++) budget.earn();
-    assert.equal(spend(), 20);
+    assert.equal(spent(budget), 20);
+    for (let i = 0; i < 51; i++) budget.earn(1);
+    assert.equal(spent(budget), 10);
+    for (let i = 0; i < 10_000; i++) budget.earn(1);
+    assert.equal(spent(budget), 20);
     now = 3_000;
-    assert.equal(spend(), 6);
+    assert.equal(spent(budget), 6);
     now = 1_000_000;
-    assert.equal(spend(), 20);
+    assert.equal(spent(budget), 20);
+  });
+
+  it("has a try for each request under way, when whoever had them all dies", () => {
+    now = 0;
+    const budget = new RetryBudget(() => now);
+    for (let underWay = 1; underWay <= 256; underWay++) budget.earn(underWay);
+    assert.equal(spent(budget), 256);
+    budget.earn(256);
+    assert.equal(spent(budget), 0);
+  });
+});
+
+describe("what a worker remembers of requests", () => {
+  const run = (number: number, settled: number): Run => ({
+    client: "c",
+    number,
+    settled,
+    leftMs: 60_000,
+    from: 0,
+    tag: "j",
+  });
+
+  it("is nothing of those whose caller left before they ended", () => {
+    const jobs = new Jobs(1_000_000);
+    const left = jobs.add(run(0, 0), "inbox");
+    const frame = { header: undefined, data: new Uint8Array(100) };
+    jobs.keep(left, frame);
+    assert.equal(jobs.find(run(1, 1)), undefined);
+    jobs.keep(left, frame);
+    jobs.finish(left);
+    assert.equal(jobs.bytes, 0);
+    assert.equal(left.frames.length, 0);
+    assert.equal(jobs.find(run(0, 1)), "settled");
   });
 });
 

@@ -82,7 +82,7 @@ export class Scene {
     const where = [`--endpoints=${endpoints}`, `--listen-addr=${listen}`, `--advertise-client-url=${listen}`];
     this.#proxies.push(spawn("etcd", ["grpc-proxy", "start", `--namespace=${prefix}`, ...where], { stdio: "ignore" }));
     const answers = () => fetch(`http://${listen}/health`).then(Boolean, () => false);
-    await eventually("the proxy answers", answers, 20_000);
+    await eventually("the proxy answers", answers);
     return { ...env, ETCD_ENDPOINTS: `http://${listen}` };
   }
 
@@ -177,8 +177,8 @@ export class Scene {
   }
 }
 
-/** Waits for a condition. */
-export const eventually = (what: string, holds: () => boolean | Promise<boolean>, withinMs = 10_000): Promise<true> =>
+/** Waits for a condition. @param withinMs more than anything here takes on a machine that is busy with something else */
+export const eventually = (what: string, holds: () => boolean | Promise<boolean>, withinMs = 90_000): Promise<true> =>
   until(async () => ((await holds()) ? true : undefined), {
     deadlineMs: withinMs,
     everyMs: 20,
@@ -188,7 +188,7 @@ export const eventually = (what: string, holds: () => boolean | Promise<boolean>
 /** Lets a load go on until so many more were answered: time for things to go wrong, in requests. */
 export const untilAnswered = (load: Load, more: number): Promise<true> => {
   const goal = load.answered + more;
-  return eventually(`${more} more answers`, () => load.answered >= goal, 30_000);
+  return eventually(`${more} more answers`, () => load.answered >= goal);
 };
 
 export { sleep };

@@ -4,8 +4,10 @@ import { FIGURES_SUBJECT } from "../../components/plan/figures.ts";
 import type { Stores } from "../../components/tenancy/access.ts";
 import { requireInside } from "../../components/tenancy/inside.ts";
 import { pipelineStatus } from "../../components/tenancy/status.ts";
+import { flow, produce } from "../../runtime/index.ts";
 import { access, etcdOf, natsOf, newProcess, type Tenant } from "../tenancy/scene.ts";
-import { eventually, Scene, untilAnswered } from "./scene.ts";
+import { FlowScene } from "./flow-scene.ts";
+import { eventually, Scene, sleep, untilAnswered } from "./scene.ts";
 
 const KUBECONFIG = `apiVersion: v1
 kind: Config
@@ -53,7 +55,12 @@ describe("the status of a pipeline", () => {
     await raw.flush();
     const key = `${scene.tenant.etcd.prefix}runtime/v1/instances/told/gone`;
     await etcdOf(scene.tenant).put(key).value("{}");
-    const busy = await status();
+    let busy = await status();
+    // It waits for half a second after each answer, which on a busy machine may be too short for the next one.
+    await eventually("all have answered", async () => {
+      busy = await status();
+      return busy.vertices[0]?.instances === 2 && busy.edges.length === 1;
+    });
     await load.stop();
 
     const [vertex] = busy.vertices;
@@ -93,5 +100,62 @@ describe("the status of a pipeline", () => {
       requireInside(newProcess(), "nowhere/chat"),
       /tenant 'nowhere\/chat': the registry has no claim of it/,
     );
+  });
+});
+
+describe("the status of a flow", () => {
+  it("says of each vertex what came in and went out, how long that took, and what failed", async () => {
+    const scene = await FlowScene.make();
+    const stores = newProcess();
+    await scene.apply({
+      vertices: { in: { kind: "source" }, cat: { kind: "processor" }, out: { kind: "sink" } },
+      edges: [
+        { from: "in", to: "cat", edge: "stream" },
+        { from: "cat", to: "out", edge: "stream" },
+      ],
+      buffers: { replicas: 1 },
+    });
+    const at = (vertex: string) =>
+      ({ env: scene.env(vertex), port: false, handleSignals: false, log: () => {} }) as const;
+    const came = new Set<number>();
+    const processes = [
+      await flow<number>(({ value }) => void came.add(value), at("out")),
+      await flow<number>(({ value, deliveries }) => {
+        if (value === 3 && deliveries === 1) throw new Error("not yet");
+        return { value };
+      }, at("cat")),
+      await produce(async function* ({ signal }) {
+        for (let n = 1; !signal.aborted; n++) {
+          yield { id: String(n), value: n };
+          await sleep(10);
+        }
+      }, at("in")),
+    ];
+    try {
+      await eventually("the message that failed has come", () => came.has(3) && came.size >= 20, 60_000);
+      const look = async () => pipelineStatus(stores, await requireInside(stores, scene.tenant.logicalName));
+      let status = await look();
+      await eventually("all have answered", async () => {
+        status = await look();
+        return status.vertices.filter(({ flow }) => flow?.processes === 1).length === 3;
+      });
+      const flows = Object.fromEntries(status.vertices.map(({ vertex, flow }) => [vertex, flow]));
+      const told = Object.entries(flows).map(([vertex, flow]) => [vertex, flow?.kind, flow?.processes, flow?.failures]);
+      assert.deepEqual(told, [
+        ["cat", "processor", 1, 1],
+        ["in", "source", 1, 0],
+        ["out", "sink", 1, 0],
+      ]);
+      for (const { perSecond = 0, p50Ms = 0, p99Ms = 0 } of Object.values(flows).map((flow) => flow ?? assert.fail()))
+        assert.ok(perSecond > 0 && p50Ms > 0 && p99Ms >= p50Ms);
+      const { in: source, cat, out } = flows;
+      assert.ok((source?.sentPerSecond ?? 0) > 0 && (cat?.sentPerSecond ?? 0) > 0);
+      assert.equal(out?.sentPerSecond, 0);
+      assert.ok((cat?.retries ?? 0) > 0);
+      assert.match(statusText([status]), /^FLOW +KIND +PROCESSES +SENT \/s .*\n^cat +processor +1 /m);
+    } finally {
+      for (const each of processes.reverse()) await each.stop();
+      await scene.close();
+    }
   });
 });

@@ -62,7 +62,7 @@ describe("JetStream, as the admin sees it inside an account", () => {
     for (let i = 0; i < count; i++) await client.publish(name, String(i));
   };
   const take = async (name: string) => {
-    const message = await (await client.consumers.get(name, name)).next({ expires: 5_000 });
+    const message = await (await client.consumers.get(name, name)).next({ expires: 60_000 });
     assert(message, `nothing in ${name}`);
     return message;
   };
@@ -157,7 +157,7 @@ describe("JetStream, as the admin sees it inside an account", () => {
     const open = async () =>
       (await system.connections(account.publicKey)).filter((name) => name.startsWith("ringfence ")).length;
     await until(async () => ((await open()) === 1 ? true : undefined), {
-      deadlineMs: 20_000,
+      deadlineMs: 90_000,
       late: () => new Error("still connected"),
     });
     await assert.rejects(short.createBuffer("none_0", config, mark), (error: StoreError) => {

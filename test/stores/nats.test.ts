@@ -4,6 +4,7 @@ import { Nats } from "../../components/stores/nats.ts";
 import { encodeAccount, encodeDeletion, generateNkey, userCreds } from "../../components/stores/nats-jwt.ts";
 import { resolveAccess } from "../../components/tenancy/resolve-access.ts";
 import { freePort } from "../../dev/platform/ports.ts";
+import { timed } from "../support/patience.ts";
 import { BlackHole } from "./servers.ts";
 
 const { servers, operatorSeed, systemCreds } = resolveAccess("platform", () =>
@@ -12,13 +13,14 @@ const { servers, operatorSeed, systemCreds } = resolveAccess("platform", () =>
 const access = { servers, creds: systemCreds };
 
 async function refusal(act: Promise<unknown>): Promise<string> {
-  const begun = Date.now();
-  const error: unknown = await act.then(
-    () => assert.fail("it succeeded"),
-    (reason: unknown) => reason,
+  const { result: error, ms } = await timed<unknown>(
+    act.then(
+      () => assert.fail("it succeeded"),
+      (reason: unknown) => reason,
+    ),
   );
   assert(error instanceof StoreError, (error as Error).stack);
-  assert(Date.now() - begun < 30_000, `took ${Date.now() - begun} ms`);
+  assert(ms < 30_000, `took ${ms} ms`);
   return error.message;
 }
 

@@ -2,21 +2,30 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, realpathSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import type { StoreError } from "../../components/stores/errors.ts";
+import { ask } from "../../cli/request.ts";
+import { accessSpec } from "../../components/plan/access.ts";
+import { parse } from "../../components/plan/problem.ts";
+import { type StoreError, until } from "../../components/stores/errors.ts";
 import { Etcd } from "../../components/stores/etcd.ts";
 import { Kubernetes } from "../../components/stores/kubernetes.ts";
 import { Nats } from "../../components/stores/nats.ts";
 import { PortForward, type ServiceAddress } from "../../components/stores/port-forward.ts";
+import { openStores } from "../../components/tenancy/access.ts";
+import { requireInside } from "../../components/tenancy/inside.ts";
+import { createLedger } from "../../components/tenancy/ledger.ts";
 import { down, startServer, status } from "../../dev/platform/index.ts";
 import { layout } from "../../dev/platform/layout.ts";
-import { clientTls, ensureTls } from "../../dev/platform/tls.ts";
+import { freePort } from "../../dev/platform/ports.ts";
+import { clientTls, ensureTls, tlsOf } from "../../dev/platform/tls.ts";
 import { ensureTools } from "../../dev/tools/index.ts";
+import { serve } from "../../runtime/index.ts";
 import { Kubelet } from "../support/kubelet.ts";
+import { provision, type Tenant } from "../tenancy/scene.ts";
 
 describe("a port-forward", () => {
   const namespace = `forward-${randomBytes(3).toString("hex")}`;
@@ -206,4 +215,75 @@ describe("TLS to the stores behind a port-forward", () => {
       });
     });
   }
+
+  /** What pods have where servers ask for certificates: a proxy that has one for etcd, and one of their own for NATS. */
+  const serving = async ({ claimed, etcd, nats }: Tenant, work: () => Promise<void>) => {
+    const { ca, client } = tlsOf(home) ?? assert.fail();
+    const { endpoints } = await status({ home });
+    const listen = `127.0.0.1:${await freePort()}`;
+    const trust = [`--cacert=${ca}`, `--cert=${client.cert}`, `--key=${client.key}`];
+    const where = [`--endpoints=${endpoints.etcd}`, `--listen-addr=${listen}`, `--advertise-client-url=${listen}`];
+    const args = ["grpc-proxy", "start", `--namespace=${etcd.prefix}`, ...where, ...trust];
+    const proxy = spawn("etcd", args, { stdio: "ignore" });
+    const creds = join(home, "nats.creds");
+    writeFileSync(creds, nats.creds.worker ?? "", { mode: 0o600 });
+    const env = {
+      HOSTNAME: claimed.namespace,
+      ETCD_ENDPOINTS: `http://${listen}`,
+      ETCD_AUTH_USERNAME: etcd.username,
+      ETCD_AUTH_PASSWORD: etcd.password,
+      NATS_SERVER: endpoints.nats.join(","),
+      NATS_AUTH_CREDENTIALS_FILE: creds,
+      NATS_TLS_CA_CERT_PATH: ca,
+      NATS_TLS_CLIENT_CERT_PATH: client.cert,
+      NATS_TLS_CLIENT_KEY_PATH: client.key,
+    };
+    try {
+      const healthy = () => fetch(`http://${listen}/health`).then(Boolean, () => undefined);
+      await until(healthy, { deadlineMs: 60_000, late: () => new Error(`no proxy answers at ${listen}`) });
+      const options = { env, port: false, handleSignals: false, propagationSeconds: 0 } as const;
+      const worker = await serve("echo", (said) => said, options);
+      await work().finally(() => worker.stop());
+    } finally {
+      proxy.kill("SIGKILL");
+    }
+  };
+
+  it("carries a request of `ringfence request` to a pod, and so does TLS alone", async () => {
+    const { etcdPassword, operatorSeed, systemCreds } = layout(home);
+    const tls = clientTls(home);
+    const [password, seed, creds] = [etcdPassword, operatorSeed, systemCreds].map((path) => readFileSync(path, "utf8"));
+    const access = (etcd: object, nats: object) =>
+      parse(
+        accessSpec,
+        {
+          etcd: { ...etcd, tls, username: "root", password },
+          nats: { ...nats, tls, operatorSeed: seed, systemCreds: creds },
+          kubernetes: {},
+        },
+        "platform",
+      );
+    const { endpoints } = await status({ home });
+    const direct = openStores(access({ endpoints: endpoints.etcd }, { servers: endpoints.nats }));
+    const behind = access({ service: `${namespace}/etcd:2379` }, { service: `${namespace}/nats:4222` });
+    // The servers' certificates have no other name.
+    behind.etcd.endpoints = ["https://localhost:2379"];
+    behind.nats.servers = ["tls://localhost:4222"];
+    const forwarded = openStores(behind);
+    try {
+      const tenant = await provision(direct, await createLedger(direct), `${namespace}/chat`);
+      await serving(tenant, async () => {
+        for (const stores of [forwarded, direct]) {
+          const { parts, path } = await ask(stores, await requireInside(stores, tenant.logicalName), "echo", "hello");
+          assert.deepEqual(parts, ["hello"]);
+          assert.match(
+            path,
+            new RegExp(`${namespace}/chat → echo → ${tenant.claimed.namespace}, 1 attempt: \\w+ answered$`),
+          );
+        }
+      });
+    } finally {
+      for (const stores of [forwarded, direct]) await stores.close();
+    }
+  });
 });

@@ -10,7 +10,7 @@ import { Etcd3 } from "etcd3";
 import { until } from "../../components/stores/errors.ts";
 import { freePort } from "../../dev/platform/ports.ts";
 
-const START_DEADLINE_MS = 20_000;
+const START_DEADLINE_MS = 90_000;
 const LISTEN = "--listen-client-urls=";
 
 /** An address that takes connections and never says a word. */

@@ -155,7 +155,7 @@ describe("TLS to the stores", () => {
           () => true,
           () => undefined,
         );
-      await until(put, { deadlineMs: 20_000, late: () => new Error(`no proxy answers at ${place}`) });
+      await until(put, { deadlineMs: 90_000, late: () => new Error(`no proxy answers at ${place}`) });
       await assert.rejects(wrong.get("key"), /refused the log-in of 'root'/);
       for (const client of [etcd, wrong]) client.close();
       const direct = new Etcd({ ...log, endpoints: [places.etcd], tls: right });
