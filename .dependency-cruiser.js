@@ -105,10 +105,10 @@ export default {
     ...arrows.map(rule),
     {
       name: "plan-does-no-io",
-      comment: "Hashing is pure; files, sockets and processes are not.",
+      comment: "Hashing and compressing are pure; files, sockets and processes are not.",
       severity: "error",
       from: { path: plan },
-      to: { dependencyTypes: ["core"], pathNot: "^(node:)?crypto$" },
+      to: { dependencyTypes: ["core"], pathNot: "^(node:)?(crypto|zlib)$" },
     },
     {
       name: "plan-needs-zod-only",

@@ -79,12 +79,12 @@ export const ADAPTER_CREDENTIALS = [
 
 const atLeastOne = (what: string) => whole(`expected a whole number of ${what}, 1 or more`, 1);
 
-export const adapterName = named((name) => {
+const adapterName = named((name) => {
   if (name.length > MAX_NAME) return `has ${name.length} characters, at most ${MAX_NAME} are allowed`;
   return vertexNameProblem(name);
 });
 
-export const adapterCredentials = z.strictObject(
+const adapterCredentials = z.strictObject(
   Object.fromEntries(ADAPTER_CREDENTIALS.map((name) => [name, z.string("expected a text").optional()])) as Record<
     (typeof ADAPTER_CREDENTIALS)[number],
     z.ZodOptional<z.ZodString>
@@ -92,7 +92,7 @@ export const adapterCredentials = z.strictObject(
 );
 
 /** What a person says of an adapter, but for whose it is. */
-export const adapterShape = {
+const adapterShape = {
   baseModel: z.string("expected the name under which the engine serves its base model").min(1, "expected a name"),
   artifact: z.string(ARTIFACT).refine((url) => artifactOf(url) !== undefined, ARTIFACT),
   replicas: z
@@ -137,14 +137,14 @@ export const adapterLoaderSpec = z.strictObject({
 /** One generation of an adapter, as the loaders read it: of a ConfigMap when it is wanted, of a Service when it serves. */
 export const adapterRecord = z.object({
   adapter: adapterName,
-  generation: z.string(),
+  /** It names a directory. */
+  generation: z.string().regex(new RegExp(`^[0-9a-f]{${GENERATION_DIGITS}}$`)),
   ...adapterShape,
   /** The name of the Secret with what the artifact's store asks for. */
   secret: z.string().optional(),
 });
 
 export type AdapterSpec = z.output<typeof adapterSpec>;
-export type AdapterInput = z.input<typeof adapterSpec>;
 export type AdapterRecord = z.output<typeof adapterRecord>;
 
 /** What the pod's condition says of adapters that could not be loaded, a line each: the engine's name of it, and why. */

@@ -5,7 +5,7 @@ import { gpusOf, surgesOf } from "./gpu-room.ts";
 import { logicalName } from "./names.ts";
 import type { NetworkOpening } from "./openings.ts";
 import { componentEnv, type Planes, planePorts } from "./planes.ts";
-import { parse } from "./problem.ts";
+import { InvalidSpec, parse } from "./problem.ts";
 import { mapValues } from "./records.ts";
 import {
   hasComponents,
@@ -18,6 +18,7 @@ import {
   type VertexSpec,
 } from "./spec.ts";
 import { replicasOf, type TopologyPlan, topologyOf } from "./topology.ts";
+import { sizeProblems } from "./topology-size.ts";
 
 /** One vertex as it shall be. */
 export interface VertexPlan extends Omit<VertexSpec, "pool" | "component" | "secretEnv" | "open"> {
@@ -89,6 +90,8 @@ export function compile(spec: PipelineInput, root = ""): Plan {
   const phase = parsed.lifecycle.desiredPhase;
   const lifecycle = lifecycleOf(parsed.lifecycle);
   const topology = topologyOf(parsed);
+  const tooLarge = topology ? sizeProblems(topology, root) : [];
+  if (tooLarge.length > 0) throw new InvalidSpec(tooLarge);
   const running = scaled(vertices);
   const surges = surgesOf(running, pools, quota);
   const planned = mapValues(

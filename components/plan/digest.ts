@@ -7,10 +7,13 @@ export function digestOf(value: unknown): string {
 }
 
 /** JSON with sorted keys. */
-export function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, inner: unknown) =>
-    inner !== null && typeof inner === "object" && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
-      : inner,
-  );
+export const canonical = (value: unknown): string => JSON.stringify(ordered(value));
+
+/** A copy, for a replacer of JSON.stringify takes twice as long. */
+function ordered(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(ordered);
+  if (value === null || typeof value !== "object") return value;
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  for (const entry of entries) entry[1] = ordered(entry[1]);
+  return Object.fromEntries(entries);
 }

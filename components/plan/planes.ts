@@ -46,7 +46,7 @@ export const planesOf = (given: PlanesInput): Planes =>
   typeof given === "string" ? (MIXTURES[given] as Planes) : given;
 
 /** What Dynamo reads of its planes. Each is set: the defaults differ between versions, and between runtime and operator. */
-export const planeEnv = ({ discovery, requests, events }: Planes): Record<string, string> => ({
+const planeEnv = ({ discovery, requests, events }: Planes): Record<string, string> => ({
   DYN_DISCOVERY_BACKEND: discovery,
   DYN_REQUEST_PLANE: requests,
   DYN_EVENT_PLANE: events,

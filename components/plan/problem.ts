@@ -96,8 +96,12 @@ function shown(value: unknown, path: readonly PropertyKey[]): string {
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object") return "an object";
   if (path.some((key) => SECRET.test(String(key)))) return `a ${typeof value}`;
-  return typeof value === "string" ? quoted(value) : clipped(String(value));
+  return typeof value === "string" ? quoted(disarmed(value)) : clipped(String(value));
 }
+
+/** Without a URL's user and query, which are secret where it is a signed one. */
+const disarmed = (text: string): string =>
+  text.replace(/^(\w+:\/\/)[^/?#]*@/, "$1…@").replace(/^(\w+:\/\/[^?#]*)[?#].*$/s, "$1?…");
 
 /** On one line, whatever is in it. */
 const quoted = (text: string) => `'${clipped(text)}'`;

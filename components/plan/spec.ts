@@ -23,9 +23,9 @@ const pipelineName = named((name) => labelProblem(name, MAX_SEGMENT));
 const poolName = named((name) => labelProblem(name, 63));
 
 /** Judged with a pipeline in it, for that is what will be claimed. */
-export const realmName = named((realm) => logicalNameProblem(logicalName(realm, "pipeline")));
+const realmName = named((realm) => logicalNameProblem(logicalName(realm, "pipeline")));
 
-export const lifecycleSpec = z.strictObject({
+const lifecycleSpec = z.strictObject({
   desiredPhase: z.enum(["Running", "Paused"], "expected 'Running' or 'Paused'").default("Running"),
   pauseGracePeriodSeconds: seconds.optional(),
   deletionGracePeriodSeconds: seconds.optional(),
@@ -43,7 +43,7 @@ export const jetStreamSpec = z.strictObject({
 export const onResidueSpec = z.enum(["fail", "purge", "adopt"], "expected 'fail', 'purge' or 'adopt'");
 
 /** Where a pipeline serves, and a request that shows that it does. */
-export const endpointSpec = z.strictObject({
+const endpointSpec = z.strictObject({
   vertex: z.string("expected the name of a vertex"),
   port: z.string("expected the name of a port"),
   path: z.string("expected a path").startsWith("/", "expected a path that begins with '/'").default("/"),
@@ -51,7 +51,7 @@ export const endpointSpec = z.strictObject({
 });
 
 /** The etcd proxies of a tenant. */
-export const proxySpec = z.strictObject({
+const proxySpec = z.strictObject({
   image: z.string("expected a container image").min(1, "expected a container image").optional(),
   frontImage: z.string("expected a container image").min(1, "expected a container image").optional(),
   replicas: whole("expected a whole number, 1 or more", 1).optional(),

@@ -33,6 +33,18 @@ export const edgesSpec = z
   .array(edgeSpec, "expected a list of edges")
   .min(1, "expected at least one edge; leave 'edges' out of a pipeline without");
 
+/** NumaFlow's default for the window in which a buffer knows an id again, seconds. */
+const DEDUP_SECONDS = 60;
+
+/**
+ * NumaFlow's default, 60 s, is as long as its wait for an acknowledgement: what comes again after that wait is stored when its id
+ * has just been forgotten (docs/topology.md). Twice the wait leaves its next reader as long again, within a message's life.
+ */
+function dedupWindow({ ackWaitSeconds, maxAgeSeconds }: { ackWaitSeconds: number; maxAgeSeconds: number }): number {
+  const window = Math.max(DEDUP_SECONDS, 2 * ackWaitSeconds);
+  return maxAgeSeconds > 0 ? Math.min(window, maxAgeSeconds) : window;
+}
+
 /** How every buffer of the pipeline is kept. */
 export const buffersSpec = z
   .strictObject({
@@ -42,15 +54,19 @@ export const buffersSpec = z
     maxMessages: atLeastOne("messages").default(100_000),
     maxAgeSeconds: seconds.default(72 * 3600),
     replicas: whole("expected 1 to 5", 1).max(5, "expected 1 to 5, JetStream's most").default(3),
-    dedupWindowSeconds: atLeastOne("seconds").default(60),
+    dedupWindowSeconds: atLeastOne("seconds").optional(),
     ackWaitSeconds: atLeastOne("seconds").default(60),
     maxAckPending: atLeastOne("messages").default(25_000),
     discard: z.boolean("expected true or false").default(false),
   })
-  .refine(({ dedupWindowSeconds, maxAgeSeconds }) => maxAgeSeconds === 0 || dedupWindowSeconds <= maxAgeSeconds, {
+  .refine(({ dedupWindowSeconds = 0, maxAgeSeconds }) => maxAgeSeconds === 0 || dedupWindowSeconds <= maxAgeSeconds, {
     path: ["dedupWindowSeconds"],
     error: "expected at most 'maxAgeSeconds', as JetStream demands",
-  });
+  })
+  .transform(({ dedupWindowSeconds, ...kept }) => ({
+    ...kept,
+    dedupWindowSeconds: dedupWindowSeconds ?? dedupWindow(kept),
+  }));
 
 const PERCENT = "expected a percentage from 1 to 100";
 

@@ -99,7 +99,10 @@ export function topologyOf({ vertices, edges, buffers, limits }: TopologySpec): 
   if (edges === undefined) return undefined;
   const { discard: _, ...config } = buffersSpec.parse(buffers ?? {});
   const limited = limitsSpec.parse(limits ?? {});
-  const sorted = edges.map(({ from, to, edge }) => ({ from, to, edge })).sort(byEnds);
+  const sorted = edges
+    .map(({ from, to, edge }) => ({ name: edgeBucket(from, to), edge: { from, to, edge } }))
+    .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+    .map(({ edge }) => edge);
   const leading = { from: Map.groupBy(sorted, ({ from }) => from), to: Map.groupBy(sorted, ({ to }) => to) };
   const streams = sorted.filter(({ edge }) => edge === "stream");
   const streamed = new Set(streams.flatMap(({ from, to }) => [from, to]));
@@ -156,6 +159,15 @@ export function topologyOf({ vertices, edges, buffers, limits }: TopologySpec): 
   };
 }
 
+/** Says what a window means that is no longer than the wait for an acknowledgement, or nothing. */
+export function dedupWarning({ buffers, vertices }: TopologyPlan): string | undefined {
+  const forwards = Object.values(vertices).some(({ in: inlets, out }) => inlets.length > 0 && out.length > 0);
+  // All buffers of a pipeline are kept alike.
+  const { dedupWindowSeconds: window, ackWaitSeconds: wait } = Object.values(buffers)[0]?.config ?? {};
+  if (!forwards || window === undefined || wait === undefined || window > wait) return undefined;
+  return `found ${window}; what a processor stored before it was killed comes again after ackWaitSeconds (${wait}), when its id is forgotten, and is stored twice: use more than ${wait}, better ${2 * wait}`;
+}
+
 /** How many buffers and buckets the topology of a spec has. */
 export function sizeOf(
   vertices: TopologySpec["vertices"],
@@ -168,11 +180,6 @@ export function sizeOf(
   );
   const buffers = [...receiving].reduce((sum, vertex) => sum + (vertices[vertex]?.partitions ?? 1), 0);
   return { buffers, buckets: streams.length + ends.length };
-}
-
-function byEnds(a: EdgeSpec, b: EdgeSpec): number {
-  const [x, y] = [edgeBucket(a.from, a.to), edgeBucket(b.from, b.to)];
-  return x < y ? -1 : x > y ? 1 : 0;
 }
 
 /** What of a vertex' spec decides how many pods it has. */

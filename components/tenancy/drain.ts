@@ -1,14 +1,14 @@
 /** The gate between a pipeline's sources and the rest: a pause, and a deletion, go through when nothing is on its way any more. */
 import { VERTEX_LABEL } from "../plan/labels.ts";
 import type { Phase } from "../plan/spec.ts";
+import type { TopologyPlan } from "../plan/topology.ts";
 import { VisibleError } from "../plan/visible-error.ts";
 import { pause } from "../stores/backoff.ts";
 import { StoreError } from "../stores/errors.ts";
 import type { Stores } from "./access.ts";
-import { lookInside } from "./act.ts";
+import { lookInside, requireAccount } from "./act.ts";
+import { unreadOf } from "./buffer.ts";
 import { formerClaim, isLive, type TenantRef, withClaim, withFormerClaim } from "./live-claim.ts";
-import { Superseded } from "./run.ts";
-import { requireAccount, unreadOf } from "./stream.ts";
 import { putRecord, readTopology, sameTopology } from "./topology-record.ts";
 
 const POLL_MS = 500;
@@ -56,7 +56,7 @@ export async function passGate(stores: Stores, tenant: TenantRef, gate: Gate, gr
   await withClaim(stores, tenant, async (_hold, { claim }) => requireAccount(tenant, claim, gate.account));
   await markLeaving(stores, tenant, false);
   if (gate.phase === "Running") return "running";
-  return told(stores, tenant, await drain(stores, tenant, gate, graceSeconds));
+  return told(stores, tenant, outcomeOf(await drain(stores, tenant, gate, graceSeconds)));
 }
 
 /**
@@ -72,9 +72,9 @@ export async function passForGood(
 ): Promise<Outcome | undefined> {
   const claim = await formerClaim(stores, tenant);
   if (!claim || !isLive(claim) || claim.handedOut.account !== gate.account) return undefined;
-  const outcome = await drain(stores, tenant, gate, gate.phase === "Paused" ? 0 : graceSeconds);
+  const left = await drain(stores, tenant, gate, gate.phase === "Paused" ? 0 : graceSeconds);
   await markLeaving(stores, tenant, true);
-  return told(stores, tenant, outcome);
+  return told(stores, tenant, outcomeOf(left));
 }
 
 function told({ progress }: Stores, { logicalName }: TenantRef, outcome: Outcome): Outcome {
@@ -86,25 +86,28 @@ function told({ progress }: Stores, { logicalName }: TenantRef, outcome: Outcome
  * Waits until the sources' pods are gone and no buffer has an unread message: two looks in a row find none, and nothing
  * came between them, so there was a moment at which all were empty. A single look at one buffer after another could miss
  * a message that moves on behind it.
+ * @returns what is left when the grace is over, or nothing
  */
-async function drain(stores: Stores, tenant: TenantRef, gate: Gate, graceSeconds: number): Promise<Outcome> {
+async function drain(stores: Stores, tenant: TenantRef, gate: Gate, graceSeconds: number): Promise<Look | undefined> {
   const end = Date.now() + graceSeconds * 1000;
   const tell = teller(stores, `draining ${tenant.logicalName}`);
   let empty: Look | undefined;
   for (;;) {
     const look = await lookAt(stores, tenant, gate);
     if (isEmpty(look)) {
-      if (empty && JSON.stringify(empty.sequences) === JSON.stringify(look.sequences)) return "drained";
+      if (empty && JSON.stringify(empty.sequences) === JSON.stringify(look.sequences)) return undefined;
       empty = look;
       continue;
     }
     empty = undefined;
     const left = end - Date.now();
-    if (left <= 0) return `timed out, ${leftIn(look)}`;
+    if (left <= 0) return look;
     tell(`${leftIn(look)}, ${Math.ceil(left / 1000)} s of its grace to go`);
     await pause(Math.min(POLL_MS, left));
   }
 }
+
+const outcomeOf = (left: Look | undefined): Outcome => (left ? `timed out, ${leftIn(left)}` : "drained");
 
 const isEmpty = ({ pods, unread, failure }: Look): boolean =>
   pods.length + unread.length === 0 && failure === undefined;
@@ -169,25 +172,37 @@ function teller({ progress }: Stores, what: string): (line: string) => void {
 
 /**
  * Waits until what left the topology has no unread messages.
+ * @param readers the vertex that read each buffer
+ * @param plan a vertex that it has reads what left no more, though it stays
  * @throws VisibleError when it still has some at the end of the grace; nothing reads it while the phase is Paused
  */
 export async function untilRead(
   stores: Stores,
   tenant: TenantRef,
-  buffers: string[],
+  readers: Record<string, string>,
+  plan: Pick<TopologyPlan, "vertices"> | undefined,
   { phase, graceSeconds, ...where }: Omit<Gate, "sources" | "buffers"> & { graceSeconds: number },
 ): Promise<void> {
+  const buffers = Object.keys(readers);
   if (buffers.length === 0) return;
   const gate = { ...where, phase, sources: [], buffers };
-  const outcome = await drain(stores, tenant, gate, phase === "Paused" ? 0 : graceSeconds);
-  if (outcome === "drained") return;
-  const way =
-    phase === "Paused"
-      ? "go back to the topology before and let it run until that is read"
-      : "let its readers finish and run again; where nobody reads it any more, or a source that leaves still writes to it, go back to the topology before and make the change together with a pause";
+  const left = await drain(stores, tenant, gate, phase === "Paused" ? 0 : graceSeconds);
+  if (!left) return;
+  const unread = new Set(left.unread.map(([name]) => readers[name] as string));
+  const stay = [...unread].filter((vertex) => plan?.vertices[vertex]);
   throw new VisibleError(
-    `tenant '${tenant.logicalName}': what leaves the topology is not drained (${outcome}): ${way}. Or let the messages go with 'buffers.discard: true'`,
+    `tenant '${tenant.logicalName}': what leaves the topology is not drained (${outcomeOf(left)}): ${wayOut(phase, stay)}. Or let the messages go with 'buffers.discard: true'`,
   );
+}
+
+const PAUSE_FIRST =
+  "pause first: run 'pulumi up' with the topology before, then make this change with lifecycle.desiredPhase 'Paused', which drains it";
+
+/** @param stay vertices that gave up a buffer with messages, and whose pods read it no more */
+function wayOut(phase: Phase, stay: string[]): string {
+  if (phase === "Paused") return "go back to the topology before and let it run until that is read";
+  if (stay.length > 0) return `nobody reads it any more, for it was taken from ${listed(stay)}; ${PAUSE_FIRST}`;
+  return `let its readers finish and run again; where a source that leaves still writes to it, ${PAUSE_FIRST}`;
 }
 
 /** Notes whether whatever is left of the tenant's streams may go with its messages. */
@@ -197,11 +212,7 @@ async function markLeaving(stores: Stores, tenant: TenantRef, leaving: boolean):
   await withFormerClaim(stores, tenant, isLive, async (hold) => {
     const topology = await readTopology(etcd, tenant);
     if (!topology || topology.record.state === "none") return;
-    const { succeeded } = await hold.txn(
-      [sameTopology(tenant, topology)],
-      [putRecord(tenant, { ...topology.record, leaving })],
-    );
-    if (!succeeded) throw new Superseded(tenant.logicalName);
+    await hold.write([sameTopology(tenant, topology)], [putRecord(tenant, { ...topology.record, leaving })]);
   });
 }
 

@@ -1,6 +1,7 @@
 /** What the registry has of a tenant's topology: a small record that every act compares, and beside it the whole plan. */
 import { hostname } from "node:os";
 import type { TopologyPlan } from "../plan/topology.ts";
+import { packed, unpacked } from "../plan/topology-size.ts";
 import { VisibleError } from "../plan/visible-error.ts";
 import type { Etcd } from "../stores/etcd.ts";
 import { type Compare, type Operation, op, spanOf, when } from "../stores/etcd-txn.ts";
@@ -65,7 +66,7 @@ export async function readPlan(
   { generation }: Pick<TenantRef, "generation">,
 ): Promise<TopologyPlan | undefined> {
   const entry = await etcd.get(planKey(generation));
-  return entry && (JSON.parse(entry.value) as TopologyPlan);
+  return entry && unpacked(entry.value);
 }
 
 /** Holds while the record is as it was read, or still lacking. */
@@ -84,7 +85,7 @@ export const putTopology = (
   plan: TopologyPlan,
 ): Operation[] => [
   putRecord(tenant, record),
-  op.put(planKey(tenant.generation), JSON.stringify(plan)),
+  op.put(planKey(tenant.generation), packed(plan)),
   putCopy(claim, record, placesOf(plan)),
 ];
 

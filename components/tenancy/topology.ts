@@ -7,12 +7,12 @@ import type { Phase } from "../plan/spec.ts";
 import { type TopologyPlan, verticesOfBucket } from "../plan/topology.ts";
 import { when } from "../stores/etcd-txn.ts";
 import type { Stores } from "./access.ts";
-import { actInside, type Held } from "./act.ts";
+import { actInside, type Held, requireAccount } from "./act.ts";
+import { unreadOf } from "./buffer.ts";
 import { untilRead } from "./drain.ts";
+import { mayDrop } from "./leaving.ts";
 import { isLive, type TenantRef, withClaim, withFormerClaim } from "./live-claim.ts";
 import { keys } from "./registry.ts";
-import { Superseded } from "./run.ts";
-import { mayDrop, requireAccount, unreadOf } from "./stream.ts";
 import {
   NOTHING_RETIRED,
   outdated,
@@ -74,11 +74,10 @@ export async function beginTopology(stores: Stores, tenant: TenantRef, request: 
       before: record?.state === "applying" ? record.before : placesOf(former),
       ...written(),
     };
-    const { succeeded } = await hold.txn(
+    await hold.write(
       [when.unchanged(keys.claim(tenant.logicalName), seen.modRevision), sameTopology(tenant, current)],
       putTopology(tenant, seen.claim, next, plan),
     );
-    if (!succeeded) throw new Superseded(tenant.logicalName);
     return next.generation;
   });
 }
@@ -126,7 +125,7 @@ export async function commitTopology(stores: Stores, tenant: TenantRef, request:
   const { etcd } = stores;
   const { topologyGeneration, account } = request;
   const { record } = await requireCurrent(etcd, tenant, topologyGeneration);
-  if (!mayDrop(record)) await untilRead(stores, tenant, Object.keys(record.retired.buffers), request);
+  if (!mayDrop(record)) await untilRead(stores, tenant, record.retired.buffers, await readPlan(etcd, tenant), request);
   await withClaim(stores, tenant, async (hold, seen) => {
     const topology = await requireCurrent(etcd, tenant, topologyGeneration);
     requireAccount(tenant, seen.claim, account);
@@ -134,11 +133,10 @@ export async function commitTopology(stores: Stores, tenant: TenantRef, request:
     const held = await heldBy(stores, request.namespace, topology.record.retired, plan);
     const retired = await removeRetired(stores, { hold, seen, tenant, topology }, held);
     const committed: TopologyRecord = { ...topology.record, state: "committed", retired, leaving: false, before: {} };
-    const { succeeded } = await hold.txn(
+    await hold.write(
       [sameTopology(tenant, topology)],
       [putRecord(tenant, committed), putCopy(seen.claim, committed, placesOf(plan))],
     );
-    if (!succeeded) throw new Superseded(tenant.logicalName);
   });
 }
 
@@ -216,11 +214,7 @@ export async function endTopology(stores: Stores, tenant: TenantRef): Promise<vo
       before: {},
       ...written(),
     };
-    const { succeeded } = await hold.txn(
-      [sameTopology(tenant, read)],
-      [putRecord(tenant, ended), ...removePlan(tenant, seen.claim)],
-    );
-    if (!succeeded) throw new Superseded(tenant.logicalName);
+    await hold.write([sameTopology(tenant, read)], [putRecord(tenant, ended), ...removePlan(tenant, seen.claim)]);
   });
 }
 

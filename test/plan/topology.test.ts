@@ -51,7 +51,7 @@ describe("the topology of a plan", () => {
       maxMessages: 100_000,
       maxAgeSeconds: 72 * 3600,
       replicas: 3,
-      dedupWindowSeconds: 60,
+      dedupWindowSeconds: 120,
       ackWaitSeconds: 60,
       maxAckPending: 25_000,
     };
@@ -69,6 +69,13 @@ describe("the topology of a plan", () => {
     assert.deepEqual(other.buffers.cat_0?.config, { ...kept, replicas: 1, maxAgeSeconds: 0 });
     assert.equal(other.buckets.in_cat?.replicas, 1);
     assert.equal(other.vertices.cat?.limits.readBatchSize, 7);
+  });
+
+  it("knows an id for twice as long as a message is waited for, at least for a minute, at most for a message's life", () => {
+    const windows = [{ ackWaitSeconds: 300 }, { ackWaitSeconds: 5 }, { maxAgeSeconds: 90 }, { maxAgeSeconds: 0 }].map(
+      (buffers) => planOf({ buffers }).buffers.cat_0?.config.dedupWindowSeconds,
+    );
+    assert.deepEqual(windows, [600, 60, 90, 120]);
   });
 
   it("tells each vertex what it reads and writes", () => {

@@ -14,6 +14,7 @@ import { faulty } from "./faults.ts";
 import {
   access,
   etcdOf,
+  holdTime,
   jetStream,
   natsOf,
   newLedger,
@@ -67,6 +68,7 @@ describe("what may come back after a release", () => {
   });
 
   it("is left alone, and no residue, while its time is not over", async () => {
+    await holdTime(stores);
     // What calls that were on their way do when they arrive at last.
     const { username, prefix } = chat.claimed;
     const { etcd } = stores;

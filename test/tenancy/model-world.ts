@@ -18,7 +18,7 @@ import { type Held, type Model, NAMES, type Name, type Note, type Stack } from "
 import { access, jetStream, natsOf, newProcess, presentOf, recorded, type Tenant } from "./scene.ts";
 
 /** How long a server may take to tell a client that it was shut out, milliseconds. */
-const DEADLINE_MS = 5_000;
+const DEADLINE_MS = 60_000;
 
 const LOCKS = `${REGISTRY_PREFIX}locks/`;
 const STREAM = "WORK";

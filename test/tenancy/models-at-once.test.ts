@@ -5,26 +5,16 @@ import type { Stores } from "../../components/tenancy/access.ts";
 import { readModel } from "../../components/tenancy/alias.ts";
 import { deleteLedger } from "../../components/tenancy/ledger.ts";
 import { withdrawModel } from "../../components/tenancy/models.ts";
-import { compareSnapshots, type Snapshot, takeSnapshot } from "../../components/tenancy/outside.ts";
 import { keys } from "../../components/tenancy/registry.ts";
 import { seed, seedText } from "../support/sample.ts";
 import { type Fault, faults, faulty } from "./faults.ts";
-import { interrupted, modelScene, type Serving, watchOf } from "./models-scene.ts";
-import { newProcess, tidy } from "./scene.ts";
+import { interrupted, leavesTheOutsideAlone, modelScene, type Serving, watchOf } from "./models-scene.ts";
+import { newProcess } from "./scene.ts";
 
 describe(`models (${seedText})`, () => {
   const { realm, ONE, TWO, stores, claim, publish, destroy, view, told, takeKeys, write, remove, assertSound } =
     modelScene();
-  let outside: Snapshot;
-
-  before(async () => {
-    outside = await takeSnapshot(stores());
-  });
-  after(async () => {
-    const left = compareSnapshots(outside, await takeSnapshot(stores()));
-    await tidy();
-    assert.deepEqual(left, []);
-  });
+  leavesTheOutsideAlone(stores);
 
   /** Each write of each act, and each way to fail there. */
   describe("of runs that fail", () => {

@@ -8,10 +8,11 @@ import { readModel } from "../../components/tenancy/alias.ts";
 import { type Claimed, claimTenant } from "../../components/tenancy/claim.ts";
 import { deleteLedger } from "../../components/tenancy/ledger.ts";
 import { listModels, publishModel, withdrawModel } from "../../components/tenancy/models.ts";
+import { compareSnapshots, type Snapshot, takeSnapshot } from "../../components/tenancy/outside.ts";
 import { keys } from "../../components/tenancy/registry.ts";
 import { release } from "../../components/tenancy/release.ts";
 import { etcdClient } from "../support/etcd.ts";
-import { access, bound, newLedger, newProcess, newRealm, recorded } from "./scene.ts";
+import { access, bound, newLedger, newProcess, newRealm, recorded, tidy } from "./scene.ts";
 
 /** A pipeline of a stack of its own, as far as models go: the other parts of a tenant have no say here. */
 export interface Serving {
@@ -105,6 +106,19 @@ export function modelScene() {
   };
 }
 
+/** For the top of a `describe`: everything outside is at its end as it was before. */
+export function leavesTheOutsideAlone(stores: () => Stores): void {
+  let outside: Snapshot;
+  before(async () => {
+    outside = await takeSnapshot(stores());
+  });
+  after(async () => {
+    const left = compareSnapshots(outside, await takeSnapshot(stores()));
+    await tidy();
+    assert.deepEqual(left, []);
+  });
+}
+
 /** Stores that let something else happen right before one of their writes, a look of several keys counting as one. */
 export function interrupted(
   stores: Stores,
@@ -156,7 +170,7 @@ export async function watchOf({ etcd }: Stores, models: string[]): Promise<{ don
       const last = BigInt(await etcd.revision());
       // Something of its own to hear, for nothing else may happen after the last revision.
       await until(async () => seen >= last || undefined, {
-        deadlineMs: 20_000,
+        deadlineMs: 60_000,
         late: () => new Error(`the watch has come to revision ${seen} of ${last}`),
       });
       client.close();

@@ -8,13 +8,12 @@ import { audit } from "../../components/tenancy/audit.ts";
 import { claimTenant } from "../../components/tenancy/claim.ts";
 import { deleteLedger } from "../../components/tenancy/ledger.ts";
 import { listModels, publishModel, withdrawModel } from "../../components/tenancy/models.ts";
-import { compareSnapshots, type Snapshot, takeSnapshot } from "../../components/tenancy/outside.ts";
 import { keys } from "../../components/tenancy/registry.ts";
 import { enterRun } from "../../components/tenancy/run.ts";
 import { etcdClient } from "../support/etcd.ts";
 import { faulty } from "./faults.ts";
-import { modelScene } from "./models-scene.ts";
-import { access, newLedger, newProcess, newRealm, recorded, tidy } from "./scene.ts";
+import { leavesTheOutsideAlone, modelScene } from "./models-scene.ts";
+import { access, newLedger, newProcess, newRealm, recorded } from "./scene.ts";
 
 /** How the engine writes what it does not know yet. */
 const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
@@ -22,16 +21,7 @@ const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 describe("models", () => {
   const { realm, ONE, TWO, stores, claim, publication, publish, destroy, view, told, takeKeys, write, remove } =
     modelScene();
-  let outside: Snapshot;
-
-  before(async () => {
-    outside = await takeSnapshot(stores());
-  });
-  after(async () => {
-    const left = compareSnapshots(outside, await takeSnapshot(stores()));
-    await tidy();
-    assert.deepEqual(left, []);
-  });
+  leavesTheOutsideAlone(stores);
 
   it("are registered by each pipeline that serves them; the newest comes first", async () => {
     const a = await claim("a");
@@ -77,7 +67,7 @@ describe("models", () => {
       await assert.rejects(client.put(key).value("{}").exec(), /permission denied/);
       await destroy(a, [ONE]);
       await until(async () => heard.length >= 2 || undefined, {
-        deadlineMs: 10_000,
+        deadlineMs: 60_000,
         late: () => new Error(`heard ${heard.join(", ")}`),
       });
       assert.deepEqual(heard, [`put ${key}`, `delete ${key}`]);

@@ -50,7 +50,7 @@ describe("a tenant's part of Kubernetes", () => {
 
   /** Waits for what a controller does. */
   const comesTrue = <T>(what: string, look: () => Promise<T | undefined>): Promise<T> =>
-    until(look, { deadlineMs: 30_000, late: () => new Error(`not within 30 s: ${what}`) });
+    until(look, { deadlineMs: 120_000, late: () => new Error(`not within 120 s: ${what}`) });
 
   it("goes with all that is in its namespace, and what carries its generation outside of one", async () => {
     const { namespace, generation, labels, ...part } = new Part();

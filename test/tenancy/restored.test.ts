@@ -14,6 +14,7 @@ import { release } from "../../components/tenancy/release.ts";
 import { adoptFromState, type KnownTenant } from "../../components/tenancy/restored.ts";
 import {
   access,
+  deleteNamespace,
   etcdOf,
   natsOf,
   newLedger,
@@ -141,7 +142,7 @@ describe("a registry that was restored from a backup", () => {
         new RegExp(`ledger ${ledger}: .* the cluster has its namespaces ${realm}\\. etcd was restored .* --from-state`),
       );
     } finally {
-      await core.deleteNamespace({ name: realm });
+      await deleteNamespace(core, realm);
     }
   });
 

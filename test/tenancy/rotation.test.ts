@@ -14,6 +14,7 @@ import { seed, seedText } from "../support/sample.ts";
 import { faults, faulty } from "./faults.ts";
 import {
   access,
+  deleteNamespace,
   etcdOf,
   jetStream,
   natsOf,
@@ -25,6 +26,7 @@ import {
   type Tenant,
   tidy,
   tracesOf,
+  untilPodsMayCome,
 } from "./scene.ts";
 
 const { operatorSeed } = access.nats;
@@ -154,6 +156,7 @@ describe(`the rotation of a tenant's credentials (${seedText})`, () => {
         },
       });
     try {
+      await untilPodsMayCome(core, namespace);
       await pod("first", "old");
       await pod("second", "new");
       await assert.rejects(
@@ -170,7 +173,7 @@ describe(`the rotation of a tenant's credentials (${seedText})`, () => {
       await assertGood(now);
     } finally {
       for (const each of ["first", "second"]) await unhold(each).catch(() => {});
-      await core.deleteNamespace({ name: namespace });
+      await deleteNamespace(core, namespace);
     }
 
     async function unhold(name: string): Promise<void> {

@@ -1,9 +1,11 @@
 /** What the suites of this room share: stacks that act on the platform, tenants with their own clients, and a look at what is left. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import type { CoreV1Api } from "@kubernetes/client-node";
 import type { Etcd3 } from "etcd3";
 import { connect, credsAuthenticator, type NatsConnection } from "nats";
-import { op } from "../../components/stores/etcd-txn.ts";
+import { until } from "../../components/stores/errors.ts";
+import { op, when } from "../../components/stores/etcd-txn.ts";
 import type { JetStreamShare } from "../../components/stores/nats-jwt.ts";
 import { openStores, type Stores } from "../../components/tenancy/access.ts";
 import { type OpenAccount, openAccount, ourAccounts } from "../../components/tenancy/account.ts";
@@ -108,11 +110,37 @@ export async function natsOf(tenant: Tenant): Promise<NatsConnection> {
   return connection;
 }
 
+/** How long a controller may take on a busy machine, milliseconds. */
+const CONTROLLER_MS = 120_000;
+
+/** Waits until pods may be made in a namespace: their account comes a moment after it. */
+export async function untilPodsMayCome(core: CoreV1Api, namespace: string): Promise<void> {
+  await until(() => core.readNamespacedServiceAccount({ namespace, name: "default" }).catch(() => undefined), {
+    deadlineMs: CONTROLLER_MS,
+    late: () => new Error(`namespace ${namespace} has no ServiceAccount`),
+  });
+}
+
+const going: string[] = [];
+
+/** Deletes a namespace, whose end `tidy` waits for: suites that come after take snapshots of the cluster, and audit it. */
+export async function deleteNamespace(core: CoreV1Api, name: string): Promise<void> {
+  await core.deleteNamespace({ name });
+  going.push(name);
+}
+
 /** Closes every client, releases every stack, closes every process. For `after`. */
 export async function tidy(): Promise<void> {
   for (const close of clients.splice(0)) await close();
   const stores = newProcess();
   for (const ledger of ledgers.splice(0)) await deleteLedger(stores, ledger);
+  for (const name of going.splice(0)) {
+    const kubernetes = await stores.kubernetes();
+    await until(async () => ((await kubernetes.namespace(name)) ? undefined : true), {
+      deadlineMs: CONTROLLER_MS,
+      late: () => new Error(`namespace ${name} is still there`),
+    });
+  }
   for (const process of opened) await process.close();
   opened.clear();
 }
@@ -121,6 +149,14 @@ export async function tidy(): Promise<void> {
 export async function passTime({ etcd }: Stores): Promise<void> {
   for (const { key, value } of await etcd.list(keys.graves))
     await etcd.txn([], [op.put(key, JSON.stringify({ ...(JSON.parse(value) as Grave), notBefore: 0 }))]);
+}
+
+/** Keeps every grave that there is from being due: a claim empties those first, which are further writes of its. */
+export async function holdTime({ etcd }: Stores): Promise<void> {
+  for (const { key, value, modRevision } of await etcd.list(keys.graves)) {
+    const grave: Grave = { ...(JSON.parse(value) as Grave), notBefore: Date.now() + 3_600_000 };
+    await etcd.txn([when.unchanged(key, modRevision)], [op.put(key, JSON.stringify(grave))]);
+  }
 }
 
 /** Whatever the stores still have of a realm, graves and locks left out. */

@@ -5,9 +5,9 @@ import { op } from "../../components/stores/etcd-txn.ts";
 import type { Stores } from "../../components/tenancy/access.ts";
 import { lookInside } from "../../components/tenancy/act.ts";
 import { type BucketRequest, closeBucket, openBucket } from "../../components/tenancy/bucket.ts";
+import { type BufferRequest, closeBuffer, needsReplacement, openBuffer } from "../../components/tenancy/buffer.ts";
 import { type Gate, isLeaving, passForGood, passGate } from "../../components/tenancy/drain.ts";
 import { readClaim } from "../../components/tenancy/registry.ts";
-import { type BufferRequest, closeBuffer, needsReplacement, openBuffer } from "../../components/tenancy/stream.ts";
 import { beginTopology, commitTopology, endTopology } from "../../components/tenancy/topology.ts";
 import { actKey, readPlan, readTopology } from "../../components/tenancy/topology-record.ts";
 import type { Tenant } from "./scene.ts";
@@ -46,7 +46,8 @@ export async function up(stores: Stores, tenant: Tenant, state: State, wanted: W
     !topology ||
     topology.plan.digest !== plan.digest ||
     topology.discard !== discard ||
-    known?.record.generation !== topology.generation
+    known?.record.generation !== topology.generation ||
+    known.record.leaving
   )
     state.topology = {
       generation: await beginTopology(stores, tenant, { plan, discard, base: topology?.generation ?? 0 }),
@@ -160,7 +161,10 @@ export const SHARE = { memoryBytes: 0, diskBytes: 2 ** 28, streams: 50, consumer
 export const plans = {
   straight: planOf({ in: 1, out: 1 }, ["in>out"]),
   through: planOf({ in: 1, cat: 1, out: 1 }, ["in>cat", "cat>out"]),
-  wide: planOf({ in: 1, cat: 2, out: 1 }, ["in>cat", "cat>out"], { maxMessages: 40_000 }),
+  wide: planOf({ in: 1, cat: 2, out: 1 }, ["in>cat", "cat>out"], {
+    maxMessages: 40_000,
+    maxAckPending: 1_000,
+  }),
   forked: planOf({ in: 1, cat: 1, dog: 1, out: 1 }, ["in>cat", "in>dog", "cat>out", "dog>out"]),
   queued: planOf({ in: 1, out: 1 }, ["in>out"], { retention: "workqueue" }),
 };

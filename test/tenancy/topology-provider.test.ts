@@ -116,16 +116,30 @@ describe("the dynamic resources of a topology", () => {
     await assertIs(stores, tenant, straight);
   });
 
+  it("have all made right after a destroy that was killed when it had deleted what state still has", async () => {
+    await drain.delete("", gate);
+    await stream.delete("", streamInputs);
+    assert.equal((await topology.diff("", made, topologyInputs)).changes, true);
+    made = (await topology.update("", made, topologyInputs)).outs;
+    const { topologyGeneration } = made;
+    const again = { ...streamInputs, topologyGeneration };
+    assert.equal((await stream.diff("", streamInputs, again)).changes, true);
+    await stream.update("", streamInputs, again);
+    assert.deepEqual((await stream.read("", again)).props, again);
+    assert.equal((await topology.diff("", made, topologyInputs)).changes, false);
+  });
+
   it("see that another run has begun a topology, and keep what a plan was computed from", async () => {
     const news = { ...topologyInputs, plan: roomier };
+    const base = made.topologyGeneration;
     const checked = (await topology.check(topologyInputs, news)).inputs;
-    assert.equal(checked?.computedFrom, 1);
+    assert.equal(checked?.computedFrom, base);
     // By a run that was killed before Pulumi noted it.
-    await beginTopology(newProcess(), tenant, { plan: roomier, discard: false, base: 1 });
+    await beginTopology(newProcess(), tenant, { plan: roomier, discard: false, base });
     assert.equal((await topology.diff("", made, topologyInputs)).changes, true);
     // The engine compares inputs with those of a saved plan.
-    assert.equal((await topology.check(topologyInputs, news)).inputs?.computedFrom, 2);
+    assert.equal((await topology.check(topologyInputs, news)).inputs?.computedFrom, base + 1);
     const read = (await topology.read("", made)).props ?? assert.fail();
-    assert.deepEqual([read.topologyGeneration, read.plan.digest], [2, roomier.digest]);
+    assert.deepEqual([read.topologyGeneration, read.plan.digest], [base + 1, roomier.digest]);
   });
 });

@@ -6,15 +6,9 @@ import { type Fault, faults, faulty } from "./faults.ts";
 import { newLedger, newProcess, newRealm, provision, type Tenant, tidy } from "./scene.ts";
 import { assertIs, newState, passActs, plans, refresh, SHARE, type State, up, type Wanted } from "./topology-engine.ts";
 
-/** Sampled of all writes of an edit and all faults. */
-const CRASHES = 10;
 /** Random sequences, and the most steps of one. */
 const SEQUENCES = 3;
 const STEPS = 4;
-
-const { straight, through } = plans;
-
-const running = (plan: Wanted["plan"]): Wanted => ({ plan, phase: "Running" });
 
 describe(`a tenant's topology, through faults and rivals (${seedText})`, () => {
   let stores: Stores;
@@ -37,43 +31,6 @@ describe(`a tenant's topology, through faults and rivals (${seedText})`, () => {
     await refresh(next, tenant, state);
     await up(next, tenant, state, wanted);
   }
-
-  it("is what the last spec says after a fault at any write of an edit, forth or back", async () => {
-    const counted = faulty(newProcess());
-    const [probe, probeState] = [await tenantOf(), newState()];
-    await up(stores, probe, probeState, running(straight));
-    await up(counted.stores, probe, probeState, running(through));
-    const writes = counted.writes.length;
-    assert(writes > 40, String(writes));
-
-    const crash = fc.record({
-      at: fc.integer({ min: 0, max: writes - 1 }),
-      fault: fc.constantFrom<Fault>(...faults),
-      sequel: fc.constantFrom("straight", "through", "wide"),
-    });
-    const crashes = fc.sample(crash, { seed, numRuns: CRASHES });
-    const failures: string[] = [];
-    const worker = async () => {
-      const [tenant, state] = [await tenantOf(), newState()];
-      for (let each = crashes.shift(); each && failures.length === 0; each = crashes.shift()) {
-        const { at, fault, sequel } = each;
-        const edit = state.topology?.plan.digest === through.digest ? straight : through;
-        try {
-          const failing = faulty(newProcess(), fault, at);
-          await up(failing.stores, tenant, state, running(edit)).catch(() => undefined);
-          await passActs(stores, tenant);
-          // No refresh: a plain rerun has to do.
-          const next = newProcess();
-          await up(next, tenant, state, running(plans[sequel]));
-          await assertIs(next, tenant, plans[sequel]);
-        } catch (error) {
-          failures.push(`${fault} write ${at}, then ${sequel}: ${(error as Error).stack}`);
-        }
-      }
-    };
-    await Promise.all(Array.from({ length: 3 }, worker));
-    assert.equal(failures.join("\n"), "");
-  });
 
   it("is what the last accepted spec says, whatever came before", async () => {
     const name = fc.constantFrom(...(Object.keys(plans) as Array<keyof typeof plans>));

@@ -1,16 +1,28 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { op } from "../../components/stores/etcd-txn.ts";
 import type { Stores } from "../../components/tenancy/access.ts";
 import { audit } from "../../components/tenancy/audit.ts";
+import { observeBuffer, openBuffer } from "../../components/tenancy/buffer.ts";
 import { deleteLedger } from "../../components/tenancy/ledger.ts";
 import { keys, readClaim } from "../../components/tenancy/registry.ts";
-import { observeBuffer, openBuffer } from "../../components/tenancy/stream.ts";
 import { beginTopology, commitTopology } from "../../components/tenancy/topology.ts";
-import { actKey, readTopology } from "../../components/tenancy/topology-record.ts";
+import { actKey, readPlan, readTopology } from "../../components/tenancy/topology-record.ts";
 import { topologyStatus } from "../../components/tenancy/topology-status.ts";
 import { faulty } from "./faults.ts";
-import { etcdOf, natsOf, newLedger, newProcess, newRealm, provision, type Tenant, tidy } from "./scene.ts";
-import { assertIs, down, newState, passActs, plans, refresh, SHARE, up, type Wanted } from "./topology-engine.ts";
+import { bound, etcdOf, natsOf, newLedger, newProcess, newRealm, provision, type Tenant, tidy } from "./scene.ts";
+import {
+  assertIs,
+  down,
+  newState,
+  passActs,
+  planOf,
+  plans,
+  refresh,
+  SHARE,
+  up,
+  type Wanted,
+} from "./topology-engine.ts";
 
 const { straight, through, wide } = plans;
 
@@ -110,18 +122,29 @@ describe("a tenant's topology", () => {
     const state = newState();
     await up(stores, tenant, state, running(straight));
     const { stores: dying } = faulty(newProcess(), "killed before", "createBuffer");
+    const begun = Date.now();
     await assert.rejects(up(dying, tenant, state, running(through)), /killed/);
     const told: string[] = [];
-    const next = { ...newProcess(), progress: (line: string) => told.push(line) };
-    // As it would be near its end.
-    const { until } = JSON.parse(
-      (await next.etcd.get(actKey(tenant.generation)))?.value ?? assert.fail("no act is noted"),
-    );
-    assert(until > Date.now() + 15_000, "credentials of less than 15 s would not do for an act");
-    const end = Date.now() + 1_500;
-    await next.etcd.txn([], [op.put(actKey(tenant.generation), JSON.stringify({ until: end }))]);
+    const process = newProcess();
+    const act = actKey(tenant.generation);
+    const { until } = JSON.parse((await process.etcd.get(act))?.value ?? assert.fail("no act is noted"));
+    assert(until > begun + 15_000, "credentials of less than 15 s would not do for an act");
+    let end = 0;
+    // As it would be near its end, whenever it is looked at.
+    const etcd = new Proxy(process.etcd, {
+      get: (target, name) => {
+        if (name !== "get") return bound(target, name);
+        return async (key: string) => {
+          const entry = await target.get(key);
+          if (key !== act || !entry || end > 0) return entry;
+          end = Date.now() + 1_500;
+          return { ...entry, value: JSON.stringify({ until: end }) };
+        };
+      },
+    });
+    const next = { ...process, etcd, progress: (line: string) => told.push(line) };
     await up(next, tenant, state, running(through));
-    assert(Date.now() >= end, "it did not wait");
+    assert(end > 0 && Date.now() >= end, "it did not wait");
     assert.match(told[0] ?? "", /waiting 2 s, until an earlier run's credentials have ended/);
     await assertIs(next, tenant, through);
   });
@@ -180,6 +203,29 @@ describe("a tenant's topology", () => {
       [below],
     );
     await stores.etcd.txn([], [op.remove(`${below}record`)]);
+  });
+
+  it("may have a thousand vertices, which etcd would not take as they are, and then a thousand others", async () => {
+    const tenant = await tenantOf();
+    const chain = (unlike: string) => {
+      const names = Array.from({ length: 1_000 }, (_, i) =>
+        i === 0
+          ? "in"
+          : i === 999
+            ? "out"
+            : `v${createHash("sha256").update(`${unlike}${i}`).digest("hex").slice(0, 43)}`,
+      );
+      const partitions = names.map((name): [string, number] => [name, name === "in" ? 1 : 2]);
+      return planOf(
+        Object.fromEntries(partitions),
+        names.slice(1).map((name, i) => `${names[i]}>${name}`),
+      );
+    };
+    for (const [base, plan] of [chain("these"), chain("those")].entries()) {
+      assert(JSON.stringify(plan).length > 1.5 * 2 ** 20);
+      assert.equal(await beginTopology(stores, tenant, { plan, discard: false, base }), base + 1);
+      assert.deepEqual(await readPlan(stores.etcd, tenant), JSON.parse(JSON.stringify(plan)));
+    }
   });
 
   it("can be taken away and begun again, and goes on counting", async () => {

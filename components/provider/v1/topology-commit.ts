@@ -3,28 +3,21 @@ import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
 import type { Phase } from "../../plan/spec.ts";
 import { commitTopology } from "../../tenancy/topology.ts";
-import { changed, checked, known, partInputs, storesOf } from "../wire.ts";
+import { type AccountPartInputs, accountPartInputs, changed, checked, known, PART, storesOf, text } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
-export interface TopologyCommitInputs {
-  platform: string;
-  owner: string;
-  logicalName: string;
-  generation: string;
-  account: string;
+export interface TopologyCommitInputs extends AccountPartInputs {
   topologyGeneration: number;
   namespace: string;
   phase: Phase;
   graceSeconds: number;
-  stub?: number;
 }
 
 const schema = z.object({
-  ...partInputs,
-  account: known(z.string().min(1)),
+  ...accountPartInputs,
   topologyGeneration: known(z.number()),
-  namespace: known(z.string().min(1)),
+  namespace: text,
   phase: known(z.enum(["Running", "Paused"])),
   graceSeconds: known(z.number()),
 });
@@ -36,7 +29,7 @@ export async function diff(
   olds: TopologyCommitInputs,
   news: TopologyCommitInputs,
 ): Promise<dynamic.DiffResult> {
-  const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation"]);
+  const replaces = changed(olds, news, PART);
   const updates = changed(olds, news, ["topologyGeneration", "account", "namespace", "phase", "graceSeconds", "stub"]);
   return { changes: replaces.length + updates.length > 0, replaces, deleteBeforeReplace: true };
 }

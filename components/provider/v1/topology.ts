@@ -5,15 +5,11 @@ import type { TopologyPlan } from "../../plan/topology.ts";
 import { standing } from "../../tenancy/live-claim.ts";
 import { beginTopology, endTopology } from "../../tenancy/topology.ts";
 import { readPlan, readTopology } from "../../tenancy/topology-record.ts";
-import { changed, checked, isKnown, known, partInputs, storesOf } from "../wire.ts";
+import { changed, checked, isKnown, known, PART, type PartInputs, partInputs, storesOf } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
-export interface TopologyInputs {
-  platform: string;
-  owner: string;
-  logicalName: string;
-  generation: string;
+export interface TopologyInputs extends PartInputs {
   plan: TopologyPlan;
   discard?: boolean;
   /**
@@ -21,7 +17,6 @@ export interface TopologyInputs {
    * the engine refuses an `up --plan` when another run has changed the topology since.
    */
   computedFrom?: number;
-  stub?: number;
 }
 
 export type TopologyState = TopologyInputs & { topologyGeneration: number; digest: string };
@@ -49,16 +44,19 @@ export async function check(_olds: TopologyInputs, news: TopologyInputs): Promis
 }
 
 export async function diff(_id: string, olds: TopologyState, news: TopologyInputs): Promise<dynamic.DiffResult> {
-  const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation"]);
+  const replaces = changed(olds, news, PART);
   if (replaces.length > 0) return { changes: true, replaces, deleteBeforeReplace: true };
   const stores = await storesOf(olds);
   const updates = changed(olds, news, ["plan", "stub"]);
   const discards = (olds.discard ?? false) !== (news.discard ?? false);
-  // A run that Pulumi's state knows nothing of has begun another one, or the registry came back from a backup.
-  const elsewhere =
-    (await standing(stores, olds)) !== undefined &&
-    (await readTopology(stores.etcd, olds))?.record.generation !== olds.topologyGeneration;
-  return { changes: updates.length > 0 || discards || elsewhere, replaces, deleteBeforeReplace: true };
+  // A run that Pulumi's state knows nothing of has begun another one, or the registry came back from a backup; or a destroy was
+  // killed that may have deleted what state still has: another generation has all of it made right.
+  const elsewhere = async () => {
+    const record = (await readTopology(stores.etcd, olds))?.record;
+    return record?.generation !== olds.topologyGeneration || record.leaving;
+  };
+  const lost = (await standing(stores, olds)) !== undefined && (await elsewhere());
+  return { changes: updates.length > 0 || discards || lost, replaces, deleteBeforeReplace: true };
 }
 
 export async function create(inputs: TopologyInputs): Promise<dynamic.CreateResult> {
