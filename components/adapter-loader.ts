@@ -1,9 +1,13 @@
 /** What lets a vertex' pods have LoRA adapters: a loader beside each engine, and no more rights than it needs. */
 import * as k8s from "@pulumi/kubernetes";
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
+import { ownPodOnly } from "./adapter-admission.ts";
+import { POD_IDENTITY } from "./connection.ts";
 import type { Inside } from "./inside.ts";
-import { ADAPTERS_GATE, LOADED_LABELS } from "./plan/adapter.ts";
+import { API_SERVER } from "./network.ts";
+import { ADAPTERS_GATE } from "./plan/adapter.ts";
 import { PIPELINE_LABEL, VERTEX_LABEL } from "./plan/labels.ts";
+import { grant } from "./rights.ts";
 
 export interface AdapterLoaderArgs {
   /** The port, by name, at which the engine speaks vLLM's HTTP API; it has to be started with `--enable-lora`. */
@@ -40,21 +44,29 @@ const DIRECTORY = "/var/run/ringfence/adapters";
 /** The engine has no token: only the loader's container has this directory. */
 const TOKEN_DIRECTORY = "/var/run/ringfence/api";
 const HEALTH_PORT = 9095;
+const PROBE_SECONDS = 5;
 /** Seconds; the kubelet renews a token well before its end. */
 const TOKEN_SECONDS = 3600;
+
+const MOUNT = { name: "adapters", mountPath: DIRECTORY };
 
 /** Compiled, as the image has it, or the source. */
 const ENTRY = `/ringfence/runtime/adapter-loader${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`;
 
+/** The same for one vertex. */
+interface VertexLoaderArgs extends AdapterLoaderArgs {
+  vertex: string;
+  pipeline: pulumi.Input<string>;
+}
+
 /**
+ * Makes what the loaders of a vertex need, and the parts of its pods that bring them there.
  * @param inside names and labels of the vertex
  * @param account whom the vertex' pods are already; the loader's own when they are nobody
  */
 export function adapterLoader(
   inside: Inside,
-  args: AdapterLoaderArgs & {
-    vertex: string;
-    pipeline: pulumi.Input<string>;
+  args: VertexLoaderArgs & {
     /** By name. */
     ports: Record<string, number>;
     account: pulumi.Output<string> | undefined;
@@ -71,9 +83,10 @@ export function adapterLoader(
       { metadata, automountServiceAccountToken: false },
       options,
     ).metadata.name;
-  const role = new k8s.rbac.v1.Role(
-    `${name}-adapters-role`,
+  const rights = grant(
+    `${name}-adapters`,
     {
+      account,
       metadata,
       rules: [
         // No Secret among them: each adapter lets its own be read, by name.
@@ -85,15 +98,6 @@ export function adapterLoader(
     },
     options,
   );
-  const binding = new k8s.rbac.v1.RoleBinding(
-    `${name}-adapters-binding`,
-    {
-      metadata,
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: role.metadata.name },
-      subjects: [{ kind: "ServiceAccount", name: account, namespace }],
-    },
-    options,
-  );
   const network = new k8s.networking.v1.NetworkPolicy(
     `${name}-adapters-network`,
     {
@@ -101,44 +105,16 @@ export function adapterLoader(
       spec: {
         podSelector: { matchLabels: { [PIPELINE_LABEL]: pipeline, [VERTEX_LABEL]: vertex } },
         policyTypes: ["Egress"],
-        // The API server, behind its Service on one of these, and stores of artifacts.
-        egress: [{ ports: [443, 6443].map((port) => ({ protocol: "TCP", port })) }],
+        // Stores of artifacts, too: they are on one of its ports.
+        egress: [API_SERVER],
       },
     },
     options,
   );
-  const fromField = (variable: string, fieldPath: string) => ({
-    name: variable,
-    valueFrom: { fieldRef: { fieldPath } },
-  });
-  const mount = { name: "adapters", mountPath: DIRECTORY };
   return {
     account,
     port,
-    sidecar: {
-      name: "adapter-loader",
-      image: args.image,
-      restartPolicy: "Always",
-      command: ["node", ENTRY],
-      env: [
-        { name: "RINGFENCE_PIPELINE", value: pipeline },
-        { name: "RINGFENCE_VERTEX", value: vertex },
-        { name: "RINGFENCE_ENGINE_PORT", value: String(port.number) },
-        { name: "RINGFENCE_ADAPTERS_DIRECTORY", value: DIRECTORY },
-        { name: "RINGFENCE_ADAPTERS_PORT", value: String(HEALTH_PORT) },
-        { name: "RINGFENCE_TOKEN_DIRECTORY", value: TOKEN_DIRECTORY },
-        fromField("POD_NAME", "metadata.name"),
-        fromField("POD_NAMESPACE", "metadata.namespace"),
-        fromField("POD_UID", "metadata.uid"),
-      ],
-      ports: [{ name: "adapters", containerPort: HEALTH_PORT }],
-      // Beside the gate: a loader that is away cannot close that one.
-      readinessProbe: { httpGet: { path: "/ready", port: HEALTH_PORT }, periodSeconds: 2, failureThreshold: 1 },
-      livenessProbe: { httpGet: { path: "/live", port: HEALTH_PORT }, periodSeconds: 10 },
-      resources: { requests: { cpu: "20m", memory: "128Mi" }, limits: { memory: "512Mi" } },
-      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
-      volumeMounts: [mount, { name: "adapters-api", mountPath: TOKEN_DIRECTORY, readOnly: true }],
-    },
+    sidecar: sidecar(args, port.number),
     volumes: [
       { name: "adapters", emptyDir: { sizeLimit: String(args.diskBytes ?? 10 * 2 ** 30) } },
       {
@@ -152,112 +128,37 @@ export function adapterLoader(
       },
     ],
     // The engine writes nothing there.
-    volumeMounts: [{ ...mount, readOnly: true }],
+    volumeMounts: [{ ...MOUNT, readOnly: true }],
     env: [{ name: "VLLM_ALLOW_RUNTIME_LORA_UPDATING", value: "True" }],
     readinessGates: [{ conditionType: ADAPTERS_GATE }],
-    guards: [binding, network, ...ownPodOnly(inside, { vertex, account })],
+    guards: [rights, network, ...ownPodOnly(inside, { vertex, account })],
   };
 }
 
-/** CEL: what a loader may change is its own pod's labels of ours, and its own condition. */
-const OURS = `'${LOADED_LABELS}'`;
-const RULES = [
-  {
-    expression:
-      "variables.podName == [request.name] && request.subResource == 'status' && request.operation == 'UPDATE'",
-    message: "a loader may change the status of its own pod only",
-  },
-  {
-    expression: `variables.news.all(k, k.startsWith(${OURS}) || (k in variables.olds && variables.olds[k] == variables.news[k])) && variables.olds.all(k, k.startsWith(${OURS}) || k in variables.news)`,
-    message: `a loader may change labels only that begin with ${LOADED_LABELS}`,
-  },
-  {
-    expression: [
-      ...["annotations", "finalizers", "ownerReferences"].map(
-        (field) => `object.metadata.?${field} == oldObject.metadata.?${field}`,
-      ),
-      "object.spec == oldObject.spec",
-    ].join(" && "),
-    message: "a loader may change no annotation, finalizer, owner or spec",
-  },
-  {
-    expression: [
-      "variables.conditions == variables.oldConditions",
-      ...[
-        "phase",
-        "message",
-        "reason",
-        "hostIP",
-        "hostIPs",
-        "podIP",
-        "podIPs",
-        "nominatedNodeName",
-        "startTime",
-        "qosClass",
-        "containerStatuses",
-        "initContainerStatuses",
-        "ephemeralContainerStatuses",
-        "resourceClaimStatuses",
-      ].map((field) => `object.status.?${field} == oldObject.status.?${field}`),
-    ].join(" && "),
-    message: `a loader may change no part of the status but the condition ${ADAPTERS_GATE}`,
-  },
-];
+/** A loader that is slow on a busy node is not away. */
+const probe = (path: string) => ({ httpGet: { path, port: HEALTH_PORT }, timeoutSeconds: PROBE_SECONDS });
 
-const others = (of: string) => `${of}.status.?conditions.orValue([]).filter(c, c.type != '${ADAPTERS_GATE}')`;
-
-/**
- * RBAC cannot say "its own": a token is bound to its pod, and the admission compares. Outside of the namespace, so these carry
- * the tenant's generation, by which a release finds what Pulumi has lost.
- */
-function ownPodOnly(
-  { name, namespace, labels, options }: Inside,
-  { vertex, account }: { vertex: string; account: pulumi.Output<string> },
-): pulumi.Resource[] {
-  const metadata = { name: pulumi.interpolate`adapters.${vertex}.${namespace}.ringfence.dev`, labels };
-  const policy = new k8s.admissionregistration.v1.ValidatingAdmissionPolicy(
-    `${name}-adapters-policy`,
-    {
-      metadata,
-      spec: {
-        failurePolicy: "Fail",
-        matchConstraints: {
-          resourceRules: [
-            { apiGroups: [""], apiVersions: ["v1"], operations: ["CREATE", "UPDATE"], resources: ["pods", "pods/*"] },
-          ],
-        },
-        matchConditions: [
-          {
-            name: "by-a-loader",
-            expression: pulumi.interpolate`request.userInfo.username == 'system:serviceaccount:${namespace}:${account}'`,
-          },
-        ],
-        variables: [
-          {
-            name: "podName",
-            expression: "request.userInfo.?extra['authentication.kubernetes.io/pod-name'].orValue([])",
-          },
-          { name: "news", expression: "object.metadata.?labels.orValue({})" },
-          { name: "olds", expression: "oldObject.metadata.?labels.orValue({})" },
-          { name: "conditions", expression: others("object") },
-          { name: "oldConditions", expression: others("oldObject") },
-        ],
-        validations: RULES,
-      },
-    },
-    options,
-  );
-  const binding = new k8s.admissionregistration.v1.ValidatingAdmissionPolicyBinding(
-    `${name}-adapters-policy-binding`,
-    {
-      metadata,
-      spec: {
-        policyName: policy.metadata.name,
-        validationActions: ["Deny"],
-        matchResources: { namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": namespace } } },
-      },
-    },
-    options,
-  );
-  return [policy, binding];
+function sidecar({ vertex, pipeline, image }: VertexLoaderArgs, enginePort: number): k8s.types.input.core.v1.Container {
+  return {
+    name: "adapter-loader",
+    image,
+    restartPolicy: "Always",
+    command: ["node", ENTRY],
+    env: [
+      { name: "RINGFENCE_PIPELINE", value: pipeline },
+      { name: "RINGFENCE_VERTEX", value: vertex },
+      { name: "RINGFENCE_ENGINE_PORT", value: String(enginePort) },
+      { name: "RINGFENCE_ADAPTERS_DIRECTORY", value: DIRECTORY },
+      { name: "RINGFENCE_ADAPTERS_PORT", value: String(HEALTH_PORT) },
+      { name: "RINGFENCE_TOKEN_DIRECTORY", value: TOKEN_DIRECTORY },
+      ...POD_IDENTITY,
+    ],
+    ports: [{ name: "adapters", containerPort: HEALTH_PORT }],
+    // Beside the gate: a loader that is away cannot close that one.
+    readinessProbe: { ...probe("/ready"), periodSeconds: 2, failureThreshold: 1 },
+    livenessProbe: { ...probe("/live"), periodSeconds: 10 },
+    resources: { requests: { cpu: "20m", memory: "128Mi" }, limits: { memory: "512Mi" } },
+    securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+    volumeMounts: [MOUNT, { name: "adapters-api", mountPath: TOKEN_DIRECTORY, readOnly: true }],
+  };
 }

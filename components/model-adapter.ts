@@ -1,5 +1,6 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { judged, refusal } from "./judged.ts";
 import type { Pipeline } from "./pipeline.ts";
 import {
   type ADAPTER_CREDENTIALS,
@@ -17,10 +18,11 @@ import {
 } from "./plan/adapter.ts";
 import { GENERATION_LABEL, PIPELINE_LABEL, VERTEX_LABEL } from "./plan/labels.ts";
 import { PROXY_NAME } from "./plan/names.ts";
-import { InvalidSpec, parse, problemsSoFar } from "./plan/problem.ts";
+import { parse, problemsSoFar } from "./plan/problem.ts";
 import { defined, mapValues } from "./plan/records.ts";
 import { AdapterRollout } from "./resources/adapter-rollout.ts";
 import { deleted } from "./resources/deleted.ts";
+import { grant, type RightsArgs } from "./rights.ts";
 
 export interface ModelAdapterArgs {
   /** The pipeline whose vertex serves it. */
@@ -52,6 +54,9 @@ export interface ModelAdapterArgs {
   graceSeconds?: pulumi.Input<number>;
 }
 
+/** By pipeline, its adapters' names in the cluster, and whose they are: one ConfigMap and one Service is one's alone. */
+const named = new WeakMap<Pipeline, Map<string, string>>();
+
 /** A LoRA adapter on the pods of a vertex, and a Service of exactly those that are ready and have it loaded. */
 export class ModelAdapter extends pulumi.ComponentResource {
   static readonly __pulumiType = "ringfence:index:ModelAdapter";
@@ -75,15 +80,21 @@ export class ModelAdapter extends pulumi.ComponentResource {
     const { pipeline, vertex, credentials = {} } = args;
     const adapter = args.adapter ?? name;
     const { tenant, namespace } = pipeline;
-    const refuse = (message: string) => new pulumi.ResourceError(message, this, true);
+    const refuse = (property: string, reason: string) => refusal([{ path: `${name}.${property}`, reason }], this);
     const loader = pipeline.loaders[vertex];
     if (!loader) {
       const known = Object.keys(pipeline.loaders).filter((each) => pipeline.loaders[each]);
       const way = `expected a vertex with 'adapters' (${known.join(", ") || "none"})`;
-      throw refuse(`${name}.vertex: found '${vertex}'; ${way}`);
+      throw refuse("vertex", `found '${vertex}'; ${way}`);
     }
     if (Object.hasOwn(pipeline.vertices, adapter) || adapter === PROXY_NAME)
-      throw refuse(`${name}.adapter: found '${adapter}'; expected another name than the pipeline's Services have`);
+      throw refuse("adapter", `found '${adapter}'; expected another name than the pipeline's Services have`);
+    const { account, port } = loader;
+    const others = named.get(pipeline) ?? new Map<string, string>();
+    const other = others.get(adapter);
+    if (other !== undefined)
+      throw refuse("adapter", `found '${adapter}', which adapter '${other}' of this pipeline has; set another`);
+    named.set(pipeline, others.set(adapter, name));
     const spec = this.#spec(name, adapter, args);
     const secret = Object.keys(credentials).length > 0 ? adapterObject(adapter) : undefined;
     const record = spec.apply(
@@ -95,6 +106,7 @@ export class ModelAdapter extends pulumi.ComponentResource {
       }),
     );
 
+    const json = record.apply((known) => JSON.stringify(known));
     const pipelineName = pipeline.logicalName.split("/").at(-1) as string;
     const labels = {
       [PIPELINE_LABEL]: pipelineName,
@@ -103,10 +115,10 @@ export class ModelAdapter extends pulumi.ComponentResource {
     };
     const metadata = { name: adapterObject(adapter), namespace, labels };
     const inCluster = { parent: this, provider: tenant.platform.kubernetes };
-    const guards = secret ? readable(name, { credentials, account: loader.account, metadata, options: inCluster }) : [];
+    const guards = secret ? readable(name, { credentials, account, metadata, options: inCluster }) : [];
     const wanted = new k8s.core.v1.ConfigMap(
       `${name}-wanted`,
-      { metadata, data: { [WANTED_KEY]: record.apply((known) => JSON.stringify(known)) } },
+      { metadata, data: { [WANTED_KEY]: json } },
       { ...inCluster, dependsOn: [pipeline, ...guards] },
     );
     const rollout = new AdapterRollout(
@@ -116,7 +128,7 @@ export class ModelAdapter extends pulumi.ComponentResource {
         generation: tenant.generation,
         namespace,
         vertex,
-        record: record.apply((known) => JSON.stringify(known)),
+        record: json,
         minReady: spec.minReady,
         pods: pipeline.vertices[vertex]?.wanted ?? 0,
         timeoutSeconds: spec.rolloutTimeoutSeconds,
@@ -124,7 +136,7 @@ export class ModelAdapter extends pulumi.ComponentResource {
       { parent: this, dependsOn: [wanted] },
     );
     const serving = rollout.serving.apply((json) => JSON.parse(json) as AdapterRecord);
-    const { name: portName, number } = loader.port;
+    const selector = { [PIPELINE_LABEL]: pipelineName, [VERTEX_LABEL]: vertex };
     const service = new k8s.core.v1.Service(
       `${name}-service`,
       {
@@ -139,12 +151,8 @@ export class ModelAdapter extends pulumi.ComponentResource {
           },
         },
         spec: {
-          selector: serving.apply((known) => ({
-            [PIPELINE_LABEL]: pipelineName,
-            [VERTEX_LABEL]: vertex,
-            [loadedLabel(known)]: LOADED,
-          })) as pulumi.Output<Record<string, string>>,
-          ports: [{ name: portName, port: number, targetPort: portName }],
+          selector: serving.apply((known): Record<string, string> => ({ ...selector, [loadedLabel(known)]: LOADED })),
+          ports: [{ name: port.name, port: port.number, targetPort: port.name }],
         },
       },
       inCluster,
@@ -153,7 +161,7 @@ export class ModelAdapter extends pulumi.ComponentResource {
     this.model = pulumi.all([serving, service.metadata]).apply(([known]) => loadedName(known));
     this.serving = serving.apply(({ generation }) => generation);
     this.generation = record.apply(({ generation }) => generation);
-    this.url = namespace.apply((known) => `http://${adapter}.${known}.svc:${number}`);
+    this.url = namespace.apply((known) => `http://${adapter}.${known}.svc:${port.number}`);
     this.problem = rollout.problem;
     this.wanted = rollout.wanted;
     this.loaded = rollout.loaded;
@@ -169,21 +177,12 @@ export class ModelAdapter extends pulumi.ComponentResource {
       ready: this.ready,
     });
   }
-  /** Judges what is plain at once, and the rest as soon as it is known. */
+
   #spec(name: string, adapter: string, args: ModelAdapterArgs): pulumi.Output<AdapterSpec> {
     const { pipeline: _, vertex: __, adapter: ___, credentials = {}, ...given } = args;
     // Names only: what they hold goes into the Secret, and nowhere else.
     const spec = { ...defined(given), name: adapter, credentials: mapValues(credentials, () => "") };
-    const refused = (mistakes: InvalidSpec) => new pulumi.ResourceError(mistakes.message, this, true);
-    const problems = problemsSoFar(adapterSpec, spec, name);
-    if (problems.length > 0) throw refused(new InvalidSpec(problems));
-    return pulumi.output(spec).apply((known) => {
-      try {
-        return parse(adapterSpec, known, name);
-      } catch (error) {
-        throw error instanceof InvalidSpec ? refused(error) : error;
-      }
-    });
+    return judged(this, problemsSoFar(adapterSpec, spec, name), spec, (known) => parse(adapterSpec, known, name));
   }
 }
 
@@ -198,7 +197,7 @@ function readable(
   }: {
     credentials: Record<string, pulumi.Input<string>>;
     account: pulumi.Output<string>;
-    metadata: k8s.types.input.meta.v1.ObjectMeta & { name: string };
+    metadata: RightsArgs["metadata"];
     options: pulumi.CustomResourceOptions;
   },
 ): pulumi.Resource[] {
@@ -207,22 +206,6 @@ function readable(
     { metadata, stringData: pulumi.secret(credentials) },
     options,
   );
-  const role = new k8s.rbac.v1.Role(
-    `${name}-credentials-role`,
-    {
-      metadata,
-      rules: [{ apiGroups: [""], resources: ["secrets"], resourceNames: [metadata.name], verbs: ["get"] }],
-    },
-    options,
-  );
-  const binding = new k8s.rbac.v1.RoleBinding(
-    `${name}-credentials-binding`,
-    {
-      metadata,
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: role.metadata.name },
-      subjects: [{ kind: "ServiceAccount", name: account, namespace: metadata.namespace as pulumi.Input<string> }],
-    },
-    options,
-  );
-  return [secret, binding];
+  const rules = [{ apiGroups: [""], resources: ["secrets"], resourceNames: [metadata.name], verbs: ["get"] }];
+  return [secret, grant(`${name}-credentials`, { account, metadata, rules }, options)];
 }

@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { refusal } from "./judged.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { modelNameProblem } from "./plan/models.ts";
 import { deleted } from "./resources/deleted.ts";
@@ -38,11 +39,10 @@ export class ModelRoute extends pulumi.ComponentResource {
   constructor(name: string, args: ModelRouteArgs, opts?: pulumi.ComponentResourceOptions) {
     super(ModelRoute.__pulumiType, name, {}, deleted(name, opts));
     const { pipeline, model, legacyAlias = false } = args;
-    const refuse = (property: string, reason: string) =>
-      new pulumi.ResourceError(`${name}.${property}: ${reason}`, this, true);
+    const refuse = (property: string, reason: string) => refusal([{ path: `${name}.${property}`, reason }], this);
     const problem = modelNameProblem(model);
     if (problem) throw refuse("model", `found '${model}'; it ${problem}`);
-    const { url, tenant, logicalName, dynamoNamespace, namespace, phase } = pipeline;
+    const { url, tenant, dynamoNamespace, namespace, phase } = pipeline;
     if (!url) {
       const way = "give it 'endpoint', or a vertex with a port 'http'";
       throw refuse("pipeline", `found one without an endpoint, so nobody can ask it for a model; ${way}`);
@@ -57,10 +57,7 @@ export class ModelRoute extends pulumi.ComponentResource {
     const registration = new ModelRegistration(
       `${name}-registration`,
       {
-        platform: tenant.platform.access,
-        owner: tenant.platform.ledger.id,
-        logicalName,
-        generation: tenant.generation,
+        ...tenant.part,
         model,
         dynamoNamespace,
         namespace,

@@ -1,5 +1,7 @@
 /** What a loader knows of the cluster, and what it says there: the adapters of its vertex, its pod and that pod's siblings. */
 import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import {
   ADAPTERS_GATE,
   ADAPTERS_LABEL,
@@ -14,7 +16,7 @@ import {
 } from "../components/plan/adapter.ts";
 import { PIPELINE_LABEL, VERTEX_LABEL } from "../components/plan/labels.ts";
 import { parse } from "../components/plan/problem.ts";
-import { Kubernetes, type KubernetesObject } from "../components/stores/kubernetes.ts";
+import { type ApiAccess, KubernetesApi, type KubernetesObject } from "../components/stores/kubernetes-api.ts";
 import { Watched } from "../components/stores/kubernetes-watch.ts";
 
 export interface ClusterOptions {
@@ -63,14 +65,14 @@ export interface Word {
 
 export class Cluster {
   readonly #options: ClusterOptions;
-  readonly #kubernetes: Kubernetes;
+  readonly #kubernetes: KubernetesApi;
   readonly #watches: { wanted: Watched; serving: Watched; pods: Watched };
   #said = new Set<string>();
 
   constructor(options: ClusterOptions) {
     this.#options = options;
     const { server, tokenDirectory, namespace, pipeline, vertex, changed, say } = options;
-    this.#kubernetes = new Kubernetes({ kubeconfig: kubeconfigOf(server, tokenDirectory) });
+    this.#kubernetes = new KubernetesApi(asPod(server, tokenDirectory));
     const watch = (kind: string, selector: string) =>
       Watched.start(this.#kubernetes, {
         path: `/api/v1/namespaces/${namespace}/${kind}`,
@@ -202,17 +204,15 @@ function siblingOf(pod: KubernetesObject): Sibling {
   };
 }
 
-/** The token is a file that is read again and again: the kubelet renews it. */
-function kubeconfigOf(server: string, directory: string): string {
-  const config = {
-    apiVersion: "v1",
-    kind: "Config",
-    clusters: [{ name: "here", cluster: { server, "certificate-authority": `${directory}/ca.crt` } }],
-    users: [
-      { name: "pod", user: { "auth-provider": { name: "tokenFile", config: { tokenFile: `${directory}/token` } } } },
-    ],
-    contexts: [{ name: "here", context: { cluster: "here", user: "pod" } }],
-    "current-context": "here",
+/** As the pod. Its token is read again for each request: the kubelet renews it, and the authority's certificate. */
+function asPod(server: string, directory: string): ApiAccess {
+  const read = (name: string) => readFile(join(directory, name), "utf8");
+  return {
+    server,
+    options: async () => {
+      const [ca, token] = await Promise.all([read("ca.crt"), read("token")]);
+      return { ca, headers: { authorization: `Bearer ${token.trim()}` } };
+    },
+    correct: `the pod's token in ${directory}, and what its NetworkPolicies let out`,
   };
-  return `${JSON.stringify(config)}\n`;
 }

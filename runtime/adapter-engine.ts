@@ -50,9 +50,15 @@ export class Engine {
     await this.#act("/v1/unload_lora_adapter", { lora_name: name }, AbortSignal.timeout(10 * LOOK_MS), [404]);
   }
 
-  /** Has the adapter answer one token, for the list of models may say what is not so. @throws VisibleError */
+  /**
+   * Has the adapter answer one token, for the list of models may say what is not so. A pooling model (embeddings, scores,
+   * classes) has no tokens, and `/pooling` whatever it is for. @throws VisibleError
+   */
   async tryOut(name: string, signal: AbortSignal): Promise<void> {
-    await this.#act("/v1/completions", { model: name, prompt: "a", max_tokens: 1 }, signal);
+    const said = await this.#send("POST", "/v1/completions", signal, { model: name, prompt: "a", max_tokens: 1 });
+    if (!isError(said)) return;
+    const pooled = await this.#send("POST", "/pooling", signal, { model: name, input: "a" });
+    if (isError(pooled)) throw refusal("/v1/completions", said);
   }
 
   /**
@@ -70,12 +76,11 @@ export class Engine {
   }
 
   async #act(path: string, body: object, signal: AbortSignal, also: number[] = []): Promise<void> {
-    const { status, text } = await this.#send("POST", path, signal, body);
-    if (status === 200 || also.includes(status)) return;
-    throw new VisibleError(`the engine answered ${status} to POST ${path}: ${reason(text)}`);
+    const answer = await this.#send("POST", path, signal, body);
+    if (answer.status !== 200 && !also.includes(answer.status)) throw refusal(path, answer);
   }
 
-  async #send(method: string, path: string, signal: AbortSignal, body?: object) {
+  async #send(method: string, path: string, signal: AbortSignal, body?: object): Promise<Answer> {
     try {
       const answer = await fetch(this.#base + path, {
         method,
@@ -91,6 +96,25 @@ export class Engine {
       const why = late ? "within its time" : `(${inner?.message ?? message})`;
       throw new VisibleError(`the engine did not answer ${method} ${path} ${why}`, { cause });
     }
+  }
+}
+
+interface Answer {
+  status: number;
+  text: string;
+}
+
+const refusal = (path: string, { status, text }: Answer) =>
+  new VisibleError(`the engine answered ${status} to POST ${path}: ${reason(text)}`);
+
+/** vLLM before 0.12 says that it has no such API with 200. */
+function isError({ status, text }: Answer): boolean {
+  if (status !== 200) return true;
+  try {
+    const answer = JSON.parse(text) as { error?: unknown; object?: string };
+    return answer.error !== undefined || answer.object === "error";
+  } catch {
+    return true;
   }
 }
 

@@ -1,5 +1,5 @@
 /** Keeps a vertex' adapters loaded in one engine, and keeps the pod's labels and its readiness gate true to that engine. */
-import { rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type AdapterRecord, loadedLabel, loadedName } from "../components/plan/adapter.ts";
 import { VisibleError } from "../components/plan/visible-error.ts";
@@ -153,9 +153,9 @@ export class Keeper {
     } catch (error) {
       if (!(error instanceof EngineGone) && ++this.#late < LATE_LOOKS) return "late";
       for (const held of this.#held.values()) {
-        held.tried = false;
         held.answered = false;
-        if (error instanceof EngineGone) held.notBefore = 0;
+        // What failed may be what ended it: the next one serves its base model meanwhile.
+        if (held.why === undefined) held.tried = false;
       }
       return undefined;
     }
@@ -211,6 +211,14 @@ export class Keeper {
     }
     for (const [name] of this.#held)
       if (!names.has(name) && !models.some(({ id }) => id === name)) this.#held.delete(name);
+    if (!this.#working) this.#sweep(names, models);
+  }
+
+  /** Removes artifacts that nobody wants, nor has: of a load that failed, or of an engine or a loader that was killed. */
+  #sweep(wanted: Set<string>, models: Served[]): void {
+    const has = new Set([...wanted, ...models.flatMap(({ id, root }) => (root === this.#directoryOf(id) ? [id] : []))]);
+    for (const name of readdirSync(this.#options.directory))
+      if (!has.has(name)) rmSync(this.#directoryOf(name), { recursive: true, force: true });
   }
 
   /** One thing at a time is asked of the engine; what finds it at work is found again by the next look. */
@@ -225,7 +233,6 @@ export class Keeper {
 
   async #unload(name: string): Promise<void> {
     await this.#options.engine.unload(name);
-    rmSync(this.#directoryOf(name), { recursive: true, force: true });
     this.#unknown.delete(name);
     await this.#options.cluster.tell("Normal", "AdapterUnloaded", `unloaded ${name}`);
   }

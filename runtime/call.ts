@@ -262,7 +262,8 @@ export class Call {
   }
 
   #left(): number {
-    return Math.max(0, this.begun + this.#limits.deadlineMs - performance.now());
+    // A timer that is set to more goes off at once, and a deadline may be infinite.
+    return Math.min(Math.max(0, this.begun + this.#limits.deadlineMs - performance.now()), 2 ** 31 - 1);
   }
 
   #requireTime(): void {

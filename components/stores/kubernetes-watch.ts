@@ -1,11 +1,14 @@
 /** Objects of one kind in a namespace, kept up to date. */
-import { ListWatch, type KubernetesObject as Shape, Watch } from "@kubernetes/client-node";
 import { backoff, pause } from "./backoff.ts";
 import { StoreError } from "./errors.ts";
-import type { Kubernetes, KubernetesObject } from "./kubernetes.ts";
+import type { KubernetesApi, KubernetesObject } from "./kubernetes-api.ts";
 
 /** Milliseconds until an API server that refused or did not answer is asked again. */
 const AGAIN = { initialMs: 200, maxMs: 15_000 };
+
+/** Seconds after which the server ends a watch, as kubectl has it; milliseconds more until it is ended here. */
+const WATCH_SECONDS = 300;
+const WATCH_MARGIN_MS = 30_000;
 
 export interface WatchOptions {
   /** Of the kind in its namespace, for example `/api/v1/namespaces/chat/pods`. */
@@ -18,55 +21,101 @@ export interface WatchOptions {
   failed: (error: Error) => void;
 }
 
+interface List {
+  metadata: { resourceVersion: string };
+  items: KubernetesObject[];
+}
+
+/** A line of a watch. */
+interface Change {
+  type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR";
+  object: KubernetesObject & { message?: string };
+}
+
 /** What the API server had when it last spoke; after an outage it is asked for everything again. */
 export class Watched {
-  readonly #list: ListWatch<Shape>;
+  readonly #api: KubernetesApi;
+  readonly #options: WatchOptions;
   readonly #stop = new AbortController();
-  #listed = false;
+  #items: Map<string, KubernetesObject> | undefined;
+  #next = backoff(AGAIN);
 
-  private constructor(list: ListWatch<Shape>) {
-    this.#list = list;
+  private constructor(api: KubernetesApi, options: WatchOptions) {
+    this.#api = api;
+    this.#options = options;
   }
 
   /** Begins to watch; it goes on until `stop`. */
-  static start(kubernetes: Kubernetes, { path, selector, changed, failed }: WatchOptions): Watched {
-    const query = `?labelSelector=${encodeURIComponent(selector)}`;
-    const listed = async () => {
-      const answer = await kubernetes.get(path + query);
-      if (answer === undefined) throw new StoreError(`${kubernetes.label} has no ${path}`);
-      // Once the list has taken it in: an empty answer changes nothing, and is an answer.
-      setImmediate(() => {
-        watched.#listed = true;
-        changed();
-      });
-      return answer as never;
-    };
-    const list = new ListWatch<Shape>(path, new Watch(kubernetes.config), listed, false, selector);
-    const watched = new Watched(list);
-    let next = backoff(AGAIN);
-    const begin = () => {
-      if (!watched.#stop.signal.aborted) void list.start();
-    };
-    list.on("change", () => {
-      next = backoff(AGAIN);
-      changed();
-    });
-    list.on("error", (error) => {
-      if (watched.#stop.signal.aborted) return;
-      failed(error as Error);
-      void pause(next(), watched.#stop.signal).then(begin);
-    });
-    begin();
+  static start(api: KubernetesApi, options: WatchOptions): Watched {
+    const watched = new Watched(api, options);
+    void watched.#run();
     return watched;
   }
 
   /** Undefined until the first answer. */
   items(): KubernetesObject[] | undefined {
-    return this.#listed ? ([...this.#list.list()] as unknown as KubernetesObject[]) : undefined;
+    return this.#items && [...this.#items.values()];
   }
 
   stop(): void {
     this.#stop.abort();
-    void this.#list.stop();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      try {
+        for (let version = await this.#list(); ; ) {
+          const seen = await this.#watch(version);
+          // Whoever ends each watch at once is not asked all the time.
+          if (seen === version) await pause(this.#next(), signal);
+          version = seen;
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#options.failed(error as Error);
+        await pause(this.#next(), signal);
+      }
+    }
+  }
+
+  get #query(): string {
+    return `${this.#options.path}?labelSelector=${encodeURIComponent(this.#options.selector)}`;
+  }
+
+  /** @returns the version from which on it is to be watched */
+  async #list(): Promise<string> {
+    const answer = (await this.#api.get(this.#query)) as List | undefined;
+    if (!answer) throw new StoreError(`${this.#api.label} has no ${this.#options.path}`);
+    this.#items = new Map(answer.items.map((item) => [item.metadata.name, item]));
+    if (!this.#stop.signal.aborted) this.#options.changed();
+    return answer.metadata.resourceVersion;
+  }
+
+  /** @returns the last version that was told of, when the server has ended it */
+  async #watch(from: string): Promise<string> {
+    const query = `&watch=true&allowWatchBookmarks=true&timeoutSeconds=${WATCH_SECONDS}&resourceVersion=${from}`;
+    const late = AbortSignal.timeout(1000 * WATCH_SECONDS + WATCH_MARGIN_MS);
+    let version = from;
+    let rest = "";
+    for await (const piece of this.#api.stream(this.#query + query, AbortSignal.any([this.#stop.signal, late]))) {
+      const lines = (rest + piece).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) version = this.#take(JSON.parse(line) as Change);
+    }
+    return version;
+  }
+
+  /** @throws StoreError when the server has forgotten what was since then, or refuses to go on */
+  #take({ type, object }: Change): string {
+    // A Status, in the place of an object.
+    if (type === "ERROR")
+      throw new StoreError(`${this.#api.label} ended the watch of ${this.#options.path}: ${object.message}`);
+    this.#next = backoff(AGAIN);
+    const { name, resourceVersion } = object.metadata;
+    if (type === "DELETED") this.#items?.delete(name);
+    else if (type !== "BOOKMARK") this.#items?.set(name, object);
+    if (type !== "BOOKMARK" && !this.#stop.signal.aborted) this.#options.changed();
+    return String(resourceVersion);
   }
 }
