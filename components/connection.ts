@@ -1,7 +1,7 @@
-/** How the pods of a vertex reach their tenant's stores, under the names that Dynamo reads (../shared/facts/dynamo.md, "Auth env"). */
+/** How the pods of a vertex reach their tenant's stores, under the names that Dynamo reads. */
 import type * as k8s from "@pulumi/kubernetes";
 import type * as pulumi from "@pulumi/pulumi";
-import { TRUST_ANNOTATION, type Trust } from "./inside.ts";
+import { type PodTrust, TRUST_ANNOTATION } from "./inside.ts";
 
 /** What the pods of one vertex get from their tenant: to be spread into their template. */
 export interface PodConnection {
@@ -15,6 +15,15 @@ export interface PodConnection {
   /** Of the pod. They change when something does that pods read once, at their start. */
   annotations: Record<string, pulumi.Input<string>>;
 }
+
+const fromField = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } });
+
+/** Which pod it is: whoever asks the API server has to say that. */
+export const POD_IDENTITY = [
+  fromField("POD_NAME", "metadata.name"),
+  fromField("POD_NAMESPACE", "metadata.namespace"),
+  fromField("POD_UID", "metadata.uid"),
+];
 
 /** Where a vertex finds its NATS credentials file. */
 const CREDS_DIRECTORY = "/var/run/ringfence/nats";
@@ -31,7 +40,7 @@ export interface ConnectionArgs {
   nats?: { servers: pulumi.Output<string[]>; secret: k8s.core.v1.Secret };
   /** As whom pods ask the API server, when instances are found there. */
   account?: pulumi.Output<string>;
-  trust: Trust | undefined;
+  trust: PodTrust | undefined;
 }
 
 /** @returns what each of the vertex' pods needs, for the stores that were given */
@@ -39,7 +48,6 @@ export function connect({ etcd, nats, account, trust }: ConnectionArgs): PodConn
   const env: PodConnection["env"] = [];
   const volumes: PodConnection["volumes"] = [];
   const volumeMounts: PodConnection["volumeMounts"] = [];
-  const fromField = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } });
   // A proxy is inside the namespace and has no certificate; it is the one that trusts etcd's.
   const etcdCA = etcd?.prefix && trust?.paths.etcd;
   const natsCA = nats && trust?.paths.nats;
@@ -63,13 +71,7 @@ export function connect({ etcd, nats, account, trust }: ConnectionArgs): PodConn
     volumes.push({ name: "nats", secret: { secretName: nats.secret.metadata.name } });
     volumeMounts.push({ name: "nats", mountPath: CREDS_DIRECTORY, readOnly: true });
   }
-  if (account) {
-    env.push(
-      fromField("POD_NAME", "metadata.name"),
-      fromField("POD_NAMESPACE", "metadata.namespace"),
-      fromField("POD_UID", "metadata.uid"),
-    );
-  }
+  if (account) env.push(...POD_IDENTITY);
   const trusts = etcdCA || natsCA ? trust : undefined;
   if (trusts) {
     volumes.push(trusts.volume);

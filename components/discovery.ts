@@ -2,6 +2,7 @@
 import * as k8s from "@pulumi/kubernetes";
 import type * as pulumi from "@pulumi/pulumi";
 import type { Inside } from "./inside.ts";
+import { grant } from "./rights.ts";
 
 /** Dynamo's runtime finds ready pods in the EndpointSlices that have these; a slice has its Service's labels. */
 export const DISCOVERY_LABELS = {
@@ -34,30 +35,19 @@ export function nativeDiscovery(inside: Inside): { account: pulumi.Output<string
     options,
   );
   const read = ["get", "list", "watch"];
-  const role = new k8s.rbac.v1.Role(
-    `${name}-discovery-role`,
+  const write = ["create", "update", "patch", "delete"];
+  const rights = grant(
+    `${name}-discovery`,
     {
+      account: account.metadata.name,
       metadata,
       rules: [
         { apiGroups: [""], resources: ["pods", "endpoints"], verbs: read },
         { apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs: read },
-        {
-          apiGroups: ["nvidia.com"],
-          resources: ["dynamoworkermetadatas"],
-          verbs: [...read, "create", "update", "patch", "delete"],
-        },
+        { apiGroups: ["nvidia.com"], resources: ["dynamoworkermetadatas"], verbs: [...read, ...write] },
       ],
     },
     options,
   );
-  const binding = new k8s.rbac.v1.RoleBinding(
-    `${name}-discovery-binding`,
-    {
-      metadata,
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: role.metadata.name },
-      subjects: [{ kind: "ServiceAccount", name: account.metadata.name, namespace }],
-    },
-    options,
-  );
-  return { account: account.metadata.name, guards: [crd, binding] };
+  return { account: account.metadata.name, guards: [crd, rights] };
 }

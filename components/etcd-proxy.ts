@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { type Inside, TRUST_ANNOTATION, type Trust } from "./inside.ts";
+import { type Inside, type PodTrust, TRUST_ANNOTATION } from "./inside.ts";
 import { CREDENTIALS_ANNOTATION } from "./plan/labels.ts";
 import { PROXY_NAME } from "./plan/names.ts";
 
@@ -44,11 +44,34 @@ const WATCHDOG_DEADLINE_MS = 5_000;
 /** In the tenant's prefix, beside all keys of Dynamo's. */
 const WATCHDOG_KEY = "ringfence/etcd-proxy";
 
+/** Inside the tenant's namespace. */
+const ENDPOINT = `http://${PROXY_NAME}:${PROXY_PORT}`;
+
 const CONFINED = {
   allowPrivilegeEscalation: false,
   readOnlyRootFilesystem: true,
   capabilities: { drop: ["ALL"] },
 };
+
+/** Of one tenant. */
+interface TenantProxyArgs extends EtcdProxyArgs {
+  /** The platform's etcd, as pods reach it. */
+  upstream: pulumi.Output<string[]>;
+  trust: PodTrust | undefined;
+  prefix: pulumi.Output<string>;
+  /** The tenant's log-in, and a digest that changes with it. */
+  secret: k8s.core.v1.Secret;
+  credentialsDigest: pulumi.Output<string>;
+}
+
+/** What both containers are told. */
+interface Told extends TenantProxyArgs {
+  /** The platform's etcd, comma-separated. */
+  endpoints: pulumi.Output<string>;
+  /** Whether they show etcd a certificate. */
+  shows: boolean;
+  volumeMounts: k8s.types.input.core.v1.VolumeMount[];
+}
 
 /**
  * Starts a tenant's proxies. They know no credential of their own: clients log in through them with the tenant's.
@@ -56,21 +79,12 @@ const CONFINED = {
  */
 export function etcdProxy(
   inside: Inside,
-  args: EtcdProxyArgs & {
-    /** The platform's etcd, as pods reach it. */
-    upstream: pulumi.Output<string[]>;
-    trust: Trust | undefined;
-    prefix: pulumi.Output<string>;
-    /** The tenant's log-in, and a digest that changes with it. */
-    secret: k8s.core.v1.Secret;
-    credentialsDigest: pulumi.Output<string>;
-  },
+  args: TenantProxyArgs,
 ): { endpoints: pulumi.Output<string[]>; guards: pulumi.Resource[] } {
   const { name, namespace, labels, options } = inside;
-  const { upstream, trust, prefix, secret } = args;
+  const { trust } = args;
   const selector = { ...PROXY_LABELS };
   const metadata = { name: PROXY_NAME, namespace, labels: { ...labels, ...PROXY_LABELS } };
-  const endpoint = `http://${PROXY_NAME}:${PROXY_PORT}`;
   const spread = (topologyKey: string) => ({
     topologyKey,
     maxSkew: 1,
@@ -93,12 +107,15 @@ export function etcdProxy(
     ...(trust ? [trust.volume] : []),
     ...(shown ? [{ name: "certificate", secret: { secretName: shown.metadata.name } }] : []),
   ];
-  const volumeMounts = [
-    ...(trust ? [trust.mount] : []),
-    ...(shown ? [{ name: "certificate", mountPath: CERTIFICATE_DIRECTORY, readOnly: true }] : []),
-  ];
-  const fromSecret = (key: string) => ({ secretKeyRef: { name: secret.metadata.name, key } });
-  const endpoints = upstream.apply((urls) => urls.join(","));
+  const told: Told = {
+    ...args,
+    endpoints: args.upstream.apply((urls) => urls.join(",")),
+    shows: shown !== undefined,
+    volumeMounts: [
+      ...(trust ? [trust.mount] : []),
+      ...(shown ? [{ name: "certificate", mountPath: CERTIFICATE_DIRECTORY, readOnly: true }] : []),
+    ],
+  };
   const front = new k8s.core.v1.ConfigMap(
     `${name}-etcd-proxy-front`,
     { metadata: { name: "etcd-proxy-front", namespace, labels }, data: { "front.cjs": FRONT } },
@@ -128,62 +145,7 @@ export function etcdProxy(
             terminationGracePeriodSeconds: 5,
             topologySpreadConstraints: [spread("kubernetes.io/hostname"), spread("topology.kubernetes.io/zone")],
             securityContext: { runAsNonRoot: true, runAsUser: NOBODY, seccompProfile: { type: "RuntimeDefault" } },
-            containers: [
-              {
-                name: "etcd",
-                image: args.image ?? PROXY_IMAGE,
-                command: ["etcd", "grpc-proxy", "start"],
-                args: [
-                  pulumi.interpolate`--endpoints=${endpoints}`,
-                  pulumi.interpolate`--namespace=${prefix}`,
-                  `--listen-addr=127.0.0.1:${INNER_PORT}`,
-                  // What clients that ask for etcd's members are told to use from then on.
-                  `--advertise-client-url=${endpoint}`,
-                  // A connection to etcd that a network has forgotten is noticed, instead of watches that hang on it.
-                  "--dial-keepalive-time=10s",
-                  "--dial-keepalive-timeout=5s",
-                  ...(trust?.paths.etcd ? [`--cacert=${trust.paths.etcd}`] : []),
-                  ...(shown
-                    ? [`--cert=${CERTIFICATE_DIRECTORY}/tls.crt`, `--key=${CERTIFICATE_DIRECTORY}/tls.key`]
-                    : []),
-                ],
-                // The front is asked: the proxy's own /health reads as nobody, which an etcd with authentication refuses.
-                livenessProbe: { httpGet: { path: "/", port: HEALTH_PORT }, periodSeconds: 10, failureThreshold: 3 },
-                // About 30 MiB each, and up to 2048 answers to reads that it keeps.
-                resources: { requests: { cpu: "50m", memory: "64Mi" }, limits: { memory: "512Mi" } },
-                securityContext: CONFINED,
-                volumeMounts,
-              },
-              {
-                name: "front",
-                image: args.frontImage ?? FRONT_IMAGE,
-                command: ["node", `${FRONT_DIRECTORY}/front.cjs`],
-                env: [
-                  { name: "PORT", value: String(PROXY_PORT) },
-                  { name: "PROXY", value: `http://127.0.0.1:${INNER_PORT}` },
-                  { name: "ETCD_ENDPOINTS", value: endpoints },
-                  { name: "ETCD_AUTH_USERNAME", valueFrom: fromSecret("username") },
-                  { name: "ETCD_AUTH_PASSWORD", valueFrom: fromSecret("password") },
-                  ...(trust?.paths.etcd ? [{ name: "ETCD_CA", value: trust.paths.etcd }] : []),
-                  ...(shown
-                    ? [
-                        { name: "ETCD_CERT", value: `${CERTIFICATE_DIRECTORY}/tls.crt` },
-                        { name: "ETCD_KEY", value: `${CERTIFICATE_DIRECTORY}/tls.key` },
-                      ]
-                    : []),
-                  { name: "HEALTH_PORT", value: String(HEALTH_PORT) },
-                  { name: "KEY", value: WATCHDOG_KEY },
-                  { name: "INTERVAL_MS", value: String(WATCHDOG_INTERVAL_MS) },
-                  { name: "DEADLINE_MS", value: String(WATCHDOG_DEADLINE_MS) },
-                ],
-                ports: [{ name: "etcd", containerPort: PROXY_PORT }],
-                readinessProbe: { httpGet: { path: "/ready", port: HEALTH_PORT }, periodSeconds: 2 },
-                livenessProbe: { tcpSocket: { port: "etcd" }, periodSeconds: 10 },
-                resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
-                securityContext: CONFINED,
-                volumeMounts: [{ name: "front", mountPath: FRONT_DIRECTORY, readOnly: true }, ...volumeMounts],
-              },
-            ],
+            containers: [proxyContainer(told), frontContainer(told)],
             volumes: [{ name: "front", configMap: { name: front.metadata.name } }, ...volumes],
           },
         },
@@ -205,5 +167,79 @@ export function etcdProxy(
     { metadata, spec: { maxUnavailable: 1, selector: { matchLabels: selector } } },
     options,
   );
-  return { endpoints: pulumi.output([endpoint]), guards: [deployment, service] };
+  return { endpoints: pulumi.output([ENDPOINT]), guards: [deployment, service] };
+}
+
+function proxyContainer({
+  image,
+  endpoints,
+  prefix,
+  trust,
+  shows,
+  volumeMounts,
+}: Told): k8s.types.input.core.v1.Container {
+  return {
+    name: "etcd",
+    image: image ?? PROXY_IMAGE,
+    command: ["etcd", "grpc-proxy", "start"],
+    args: [
+      pulumi.interpolate`--endpoints=${endpoints}`,
+      pulumi.interpolate`--namespace=${prefix}`,
+      `--listen-addr=127.0.0.1:${INNER_PORT}`,
+      // What clients that ask for etcd's members are told to use from then on.
+      `--advertise-client-url=${ENDPOINT}`,
+      // A connection to etcd that a network has forgotten is noticed, instead of watches that hang on it.
+      "--dial-keepalive-time=10s",
+      "--dial-keepalive-timeout=5s",
+      ...(trust?.paths.etcd ? [`--cacert=${trust.paths.etcd}`] : []),
+      ...(shows ? [`--cert=${CERTIFICATE_DIRECTORY}/tls.crt`, `--key=${CERTIFICATE_DIRECTORY}/tls.key`] : []),
+    ],
+    // The front is asked: the proxy's own /health reads as nobody, which an etcd with authentication refuses.
+    livenessProbe: { httpGet: { path: "/", port: HEALTH_PORT }, periodSeconds: 10, failureThreshold: 3 },
+    // About 30 MiB each, and up to 2048 answers to reads that it keeps.
+    resources: { requests: { cpu: "50m", memory: "64Mi" }, limits: { memory: "512Mi" } },
+    securityContext: CONFINED,
+    volumeMounts,
+  };
+}
+
+/** Clients reach the proxy through it alone. */
+function frontContainer({
+  frontImage,
+  endpoints,
+  secret,
+  trust,
+  shows,
+  volumeMounts,
+}: Told): k8s.types.input.core.v1.Container {
+  const fromSecret = (key: string) => ({ secretKeyRef: { name: secret.metadata.name, key } });
+  return {
+    name: "front",
+    image: frontImage ?? FRONT_IMAGE,
+    command: ["node", `${FRONT_DIRECTORY}/front.cjs`],
+    env: [
+      { name: "PORT", value: String(PROXY_PORT) },
+      { name: "PROXY", value: `http://127.0.0.1:${INNER_PORT}` },
+      { name: "ETCD_ENDPOINTS", value: endpoints },
+      { name: "ETCD_AUTH_USERNAME", valueFrom: fromSecret("username") },
+      { name: "ETCD_AUTH_PASSWORD", valueFrom: fromSecret("password") },
+      ...(trust?.paths.etcd ? [{ name: "ETCD_CA", value: trust.paths.etcd }] : []),
+      ...(shows
+        ? [
+            { name: "ETCD_CERT", value: `${CERTIFICATE_DIRECTORY}/tls.crt` },
+            { name: "ETCD_KEY", value: `${CERTIFICATE_DIRECTORY}/tls.key` },
+          ]
+        : []),
+      { name: "HEALTH_PORT", value: String(HEALTH_PORT) },
+      { name: "KEY", value: WATCHDOG_KEY },
+      { name: "INTERVAL_MS", value: String(WATCHDOG_INTERVAL_MS) },
+      { name: "DEADLINE_MS", value: String(WATCHDOG_DEADLINE_MS) },
+    ],
+    ports: [{ name: "etcd", containerPort: PROXY_PORT }],
+    readinessProbe: { httpGet: { path: "/ready", port: HEALTH_PORT }, periodSeconds: 2 },
+    livenessProbe: { tcpSocket: { port: "etcd" }, periodSeconds: 10 },
+    resources: { requests: { cpu: "50m", memory: "96Mi" }, limits: { memory: "256Mi" } },
+    securityContext: CONFINED,
+    volumeMounts: [{ name: "front", mountPath: FRONT_DIRECTORY, readOnly: true }, ...volumeMounts],
+  };
 }

@@ -1,7 +1,7 @@
 /** How a vertex' pods are exchanged for others: in which order, how long that may take, and what is risky about it. */
 import * as pulumi from "@pulumi/pulumi";
 import { type Availability, leaseWarning } from "./plan/availability.ts";
-import type { VertexArgs } from "./vertex.ts";
+import type { VertexArgs } from "./vertex-args.ts";
 
 /** How pods are exchanged: one at a time, the new one first where there is room for both. */
 export function rollingUpdate({ surge, pool }: VertexArgs) {

@@ -1,8 +1,9 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { refusal } from "./judged.ts";
 import { GPU_RESOURCE, memoryLabel, nodeLabels, type PoolInput, poolSpec, resourceOf } from "./plan/gpu.ts";
 import { type GpuVertex, sharedPoolProblems, surgeOf } from "./plan/gpu-room.ts";
-import { InvalidSpec, type Problem, parse, problemsSoFar } from "./plan/problem.ts";
+import { type Problem, parse, problemsSoFar } from "./plan/problem.ts";
 
 export interface GpuPoolArgs {
   /**
@@ -89,7 +90,7 @@ export class GpuPool extends pulumi.ComponentResource {
   constructor(name: string, args: GpuPoolArgs, opts?: pulumi.ComponentResourceOptions) {
     super(GpuPool.__pulumiType, name, {}, opts);
     const problems = problemsSoFar(poolSpec, args, name);
-    if (problems.length > 0) throw new pulumi.ResourceError(new InvalidSpec(problems).message, this, true);
+    if (problems.length > 0) throw refusal(problems, this);
     this.name = name;
     this.spec = args;
     this.resource = resourceOf(args);

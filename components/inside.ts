@@ -1,7 +1,7 @@
 /** What the objects in a tenant's namespace share. */
-import { createHash } from "node:crypto";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { digestOf } from "./plan/digest.ts";
 
 /** Where a tenant's objects go. */
 export interface Inside {
@@ -14,7 +14,7 @@ export interface Inside {
 }
 
 /** How pods trust stores whose certificates no public CA has signed. */
-export interface Trust {
+export interface PodTrust {
   /** Where a pod that has the volume finds a store's CA, in PEM; none for a store that needs no trust. */
   paths: { etcd?: string; nats?: string };
   volume: k8s.types.input.core.v1.Volume;
@@ -31,7 +31,7 @@ export const TRUST_ANNOTATION = "ringfence.dev/trust";
 const CA_DIRECTORY = "/var/run/ringfence/ca";
 
 /** Puts the stores' CAs where the tenant's pods can mount them; nothing when there are none. */
-export function trustIn({ name, namespace, labels, options }: Inside, cas: CAs): Trust | undefined {
+export function trustIn({ name, namespace, labels, options }: Inside, cas: CAs): PodTrust | undefined {
   const given = (["etcd", "nats"] as const).flatMap((store) => {
     const ca = cas[store];
     return ca === undefined ? [] : [[store, ca] as const];
@@ -47,8 +47,6 @@ export function trustIn({ name, namespace, labels, options }: Inside, cas: CAs):
     paths: Object.fromEntries(given.map(([store]) => [store, `${CA_DIRECTORY}/${store}.crt`])),
     volume: { name: "platform-ca", configMap: { name: map.metadata.name } },
     mount: { name: "platform-ca", mountPath: CA_DIRECTORY, readOnly: true },
-    digest: pulumi
-      .output(given)
-      .apply((texts) => createHash("sha256").update(JSON.stringify(texts)).digest("hex").slice(0, 16)),
+    digest: pulumi.output(given).apply(digestOf),
   };
 }

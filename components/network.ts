@@ -39,7 +39,7 @@ const tcp = (port: number) => ({ protocol: "TCP", port });
 const DNS: Egress = { ports: [53, 5353].flatMap((port) => [{ protocol: "UDP", port }, tcp(port)]) };
 
 /** The API server is outside the pod network; behind its Service it listens on one of these. */
-const API_SERVER: Egress = { ports: [443, 6443].map(tcp) };
+export const API_SERVER: Egress = { ports: [443, 6443].map(tcp) };
 
 /** Closes a tenant's namespace and opens it for what is listed; to be there before any pod is. */
 export function network({ name, namespace, labels, options }: Inside, args: NetworkArgs): pulumi.Resource[] {

@@ -1,12 +1,13 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { refusal } from "./judged.ts";
 import { GENERATION_LABEL, PIPELINE_LABEL, VERTEX_LABEL } from "./plan/labels.ts";
 import { labelProblem } from "./plan/names.ts";
 import { pipelineAlerts, platformAlerts } from "./plan/observability/alerts.ts";
 import { dashboard, UID_LENGTH } from "./plan/observability/dashboard.ts";
 import type { Observable } from "./plan/observability/scrape.ts";
 import { observabilitySpec } from "./plan/observability/spec.ts";
-import { InvalidSpec, problemsSoFar } from "./plan/problem.ts";
+import { problemsSoFar } from "./plan/problem.ts";
 import type { Platform } from "./platform.ts";
 import type { Tenant } from "./tenant.ts";
 
@@ -61,11 +62,10 @@ export class Observability extends pulumi.ComponentResource {
     super(Observability.__pulumiType, name, {}, opts);
     const { platform, pipelines, prometheus, grafana } = args;
     const given = { ...(prometheus && { prometheus }), ...(grafana && { grafana }) };
-    const refuse = (reason: string) => new pulumi.ResourceError(reason, this, true);
     const misnamed = labelProblem(name, UID_LENGTH);
-    if (misnamed) throw refuse(`${name}: found the name '${name}'; it ${misnamed}`);
+    if (misnamed) throw refusal([{ path: name, reason: `found the name '${name}'; it ${misnamed}` }], this);
     const problems = problemsSoFar(observabilitySpec, given, name);
-    if (problems.length > 0) throw refuse(new InvalidSpec(problems).message);
+    if (problems.length > 0) throw refusal(problems, this);
 
     const options = { parent: this, provider: platform.kubernetes };
     if (prometheus) this.#prometheus(name, prometheus, pipelines, options);

@@ -8,7 +8,7 @@ import type { BuffersInput, EdgeSpec, LimitsInput, ScaleInput, VertexKind } from
 import type { Platform } from "./platform.ts";
 import type { QuotaArgs } from "./quota.ts";
 import type { JetStreamArgs } from "./resources/nats-account.ts";
-import type { WorkloadArgs } from "./vertex.ts";
+import type { WorkloadArgs } from "./vertex-args.ts";
 
 /** A vertex, as a pipeline's args have it. */
 export interface PipelineVertexArgs extends WorkloadArgs {
@@ -54,7 +54,10 @@ export interface BuffersArgs extends BuffersInput {
   maxAgeSeconds?: number | undefined;
   /** Of each buffer and bucket in JetStream's cluster, 1 to 5. @default 3 */
   replicas?: number | undefined;
-  /** Seconds in which a second message of one id is taken for the first one. @default 60 */
+  /**
+   * Seconds in which a second message of one id is taken for the first one; with no more than `ackWaitSeconds`, what comes again
+   * after that is stored twice. @default twice `ackWaitSeconds`, at least 60, as NumaFlow, and at most `maxAgeSeconds`
+   */
   dedupWindowSeconds?: number | undefined;
   /** Seconds after which a message that nobody acknowledges is delivered again. @default 60 */
   ackWaitSeconds?: number | undefined;
@@ -123,7 +126,10 @@ export interface PipelineArgs {
   quota?: QuotaArgs;
   /** How much of JetStream the pipeline may take. @default nothing in memory, 1 GiB on disk, 100 streams, 1000 consumers */
   jetStream?: JetStreamArgs;
-  /** Where it serves, and a request that shows that it does, for `url` and `smokeTest`. @default GET / at the port `http` of the first vertex, by name, that has one */
+  /**
+   * Where it serves, and a request that shows that it does, for `url` and `smokeTest`.
+   * @default GET / at the port `http` of the first vertex, by name, that has one
+   */
   endpoint?: {
     vertex: string;
     /** One of the vertex' ports, by name. */
@@ -139,7 +145,10 @@ export interface PipelineArgs {
   onResidue?: OnResidue;
   /** Take over the deployment that `ringfence adopt` registered under `<realm>/<pipeline>`, see Tenant. @default false */
   adopt?: boolean;
-  /** Any text; another one gives everybody other credentials, and ends the earlier ones once all pods have them, see Tenant. @default none */
+  /**
+   * Any text; another one gives everybody other credentials, and ends the earlier ones once all pods have them, see Tenant.
+   * @default no rotation
+   */
   rotation?: pulumi.Input<string>;
   /** Let a changed name or realm replace the pipeline's data, see Tenant. @default false */
   allowReplace?: boolean;

@@ -1,6 +1,7 @@
 /** From a pipeline's args to its plan: what is wrong is said as early as it is known. */
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import type { GpuPool } from "./gpu-pool.ts";
+import { judged } from "./judged.ts";
 import type { PipelineArgs } from "./pipeline-args.ts";
 import { compile, type Plan } from "./plan/compile.ts";
 import type { PoolInput } from "./plan/gpu.ts";
@@ -11,7 +12,7 @@ import { hasComponents, namespaceAmong, type PipelineInput, pipelineSpec } from 
 import { topologyAlone } from "./plan/topology-problems.ts";
 import type { Platform } from "./platform.ts";
 
-/** Judges what is plain at once, so that a mistake shows before anything is made, and the rest as soon as it is known. */
+/** @throws pulumi.ResourceError with one line for each mistake */
 export function planOf(name: string, args: PipelineArgs, pipeline: pulumi.Resource): pulumi.Output<Plan> {
   const { platform, vertices: given, proxy: { certificate: _, ...proxy } = {}, ...rest } = args;
   const pools: Record<string, GpuPool["spec"]> = {};
@@ -21,13 +22,11 @@ export function planOf(name: string, args: PipelineArgs, pipeline: pulumi.Resour
     return { ...vertex, secretEnv: mapValues(secretEnv, () => ""), ...(pool && { pool: pool.name }) };
   });
   const spec = { ...defined(rest), ...(args.proxy && { proxy }), name, realm: realmOf(args), vertices, pools };
-  const refused = (mistakes: InvalidSpec) => new pulumi.ResourceError(mistakes.message, pipeline, true);
-  const problems = problemsSoFar(pipelineSpec, spec, name);
-  problems.push(...orderProblems(name, args));
-  if (problems.length > 0) throw refused(new InvalidSpec(problems));
-  if (hasComponents(given)) {
+  const problems = [...problemsSoFar(pipelineSpec, spec, name), ...orderProblems(name, args)];
+  // Taken by what may be made only.
+  if (problems.length === 0 && hasComponents(given)) {
     const reason = namespaceAmong(namespacesOn(platform), args.dynamoNamespace ?? name, name);
-    if (reason) throw refused(new InvalidSpec([{ path: `${name}.dynamoNamespace`, reason }]));
+    if (reason) problems.push({ path: `${name}.dynamoNamespace`, reason });
   }
   /** @throws InvalidSpec when pipelines of this program do not fit a pool together */
   const fitting = (plan: Plan, { pools = {} }: Pick<PipelineInput, "pools">): Plan => {
@@ -36,13 +35,7 @@ export function planOf(name: string, args: PipelineArgs, pipeline: pulumi.Resour
     if (shared.length > 0) throw new InvalidSpec(shared);
     return plan;
   };
-  return pulumi.output(spec).apply((known) => {
-    try {
-      return fitting(compile(known as PipelineInput, name), known as PipelineInput);
-    } catch (error) {
-      throw error instanceof InvalidSpec ? refused(error) : error;
-    }
-  });
+  return judged(pipeline, problems, spec, (known: PipelineInput) => fitting(compile(known, name), known));
 }
 
 /** What decides the order of resources has to be right, and known, before the first one is made. */

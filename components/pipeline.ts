@@ -16,7 +16,7 @@ import { GPU_RESOURCE } from "./plan/gpu.ts";
 import { SCALE_ANNOTATION, scaleText } from "./plan/labels.ts";
 import { logicalName } from "./plan/names.ts";
 import { type Observable, observable } from "./plan/observability/scrape.ts";
-import { componentEnv, planesOf } from "./plan/planes.ts";
+import { componentEnv, type Planes, planesOf } from "./plan/planes.ts";
 import { isPending } from "./plan/problem.ts";
 import { defined, mapValues } from "./plan/records.ts";
 import { smokeCommand, urlOf } from "./plan/smoke.ts";
@@ -106,45 +106,13 @@ export class Pipeline extends pulumi.ComponentResource {
       },
       inCharge,
     );
-    const vertex = (vertex: string, { env, annotations, after }: Place): Vertex => {
-      const { open: _, component, scale, ...given } = args.vertices[vertex] as PipelineVertexArgs;
-      const planned = open.apply((whole) => whole.vertices[vertex] as VertexPlan);
-      const { availability, preStopSleepSeconds } = restartOf({ component, ...given }, args.availability);
-      const settings = component !== undefined && {
-        ...componentEnv(component, this.dynamoNamespace, planes),
-        ...dynamoEnv(component, planes, availability),
-      };
-      return new Vertex(
-        // A dot, for no name holds one: 'a-b' of 'chat' and 'b' of 'chat-a' are two vertices.
-        `${name}.${vertex}`,
-        {
-          // Image, command and environment as they were given, so that a secret one hides no more than itself.
-          ...given,
-          env: merged({ ...settings, ...env }, given.env ?? {}),
-          availability,
-          preStopSleepSeconds,
-          tenant: this.tenant,
-          pipeline: name,
-          vertex,
-          replicas: planned.replicas,
-          gpus: planned.gpus,
-          surge: planned.surge,
-          terminationGracePeriodSeconds: planned.terminationGracePeriodSeconds,
-          phase: planned.lifecycle.desiredPhase,
-          planDigest: plan.digest,
-          annotations: { ...annotations, ...(scale && { [SCALE_ANNOTATION]: scaleText(scale) }) },
-          after,
-        },
-        inCharge,
-      );
-    };
+    const vertex = (vertex: string, place: Place) => this.#vertex(name, args, { plan, planes, vertex, place });
     const topology = topologyOf(args);
     const { vertices, drain } = topology
       ? arrange(
           name,
           {
             tenant: this.tenant,
-            logicalName: this.logicalName,
             plan: topology,
             lifecycle: lifecycleOf(args.lifecycle as PlainLifecycle | undefined),
             discard: args.buffers?.discard ?? false,
@@ -179,21 +147,55 @@ export class Pipeline extends pulumi.ComponentResource {
     });
   }
 
+  /** Makes a vertex, as the plan has it, at its place. */
+  #vertex(
+    name: string,
+    args: PipelineArgs,
+    { plan, planes, vertex, place }: { plan: pulumi.Output<Plan>; planes: Planes; vertex: string; place: Place },
+  ): Vertex {
+    const { open: _, component, scale, ...given } = args.vertices[vertex] as PipelineVertexArgs;
+    const planned = pulumi.unsecret(plan).apply(({ vertices }) => vertices[vertex] as VertexPlan);
+    const { availability, preStopSleepSeconds } = restartOf({ component, ...given }, args.availability);
+    const settings = component !== undefined && {
+      ...componentEnv(component, this.dynamoNamespace, planes),
+      ...dynamoEnv(component, planes, availability),
+    };
+    return new Vertex(
+      // A dot, for no name holds one: 'a-b' of 'chat' and 'b' of 'chat-a' are two vertices.
+      `${name}.${vertex}`,
+      {
+        // Image, command and environment as they were given, so that a secret one hides no more than itself.
+        ...given,
+        env: merged({ ...settings, ...place.env }, given.env ?? {}),
+        availability,
+        preStopSleepSeconds,
+        tenant: this.tenant,
+        pipeline: name,
+        vertex,
+        replicas: planned.replicas,
+        gpus: planned.gpus,
+        surge: planned.surge,
+        terminationGracePeriodSeconds: planned.terminationGracePeriodSeconds,
+        phase: planned.lifecycle.desiredPhase,
+        planDigest: plan.digest,
+        annotations: { ...place.annotations, ...(scale && { [SCALE_ANNOTATION]: scaleText(scale) }) },
+        after: place.after,
+      },
+      { parent: this },
+    );
+  }
+
   /** Ends the credentials from before the rotation, after everything that has new ones is up. */
   #retire(name: string, args: PipelineArgs, vertices: Vertex[]): void {
-    const { platform, jetStream } = args;
-    const { generation, etcd, nats, namespace, credentialsDigest, guards } = this.tenant;
+    const { part, etcd, nats, namespace, credentialsDigest, guards } = this.tenant;
     new RetiredCredentials(
       `${name}-retired`,
       {
-        platform: platform.access,
-        owner: platform.ledger.id,
-        logicalName: this.logicalName,
-        generation,
+        ...part,
         username: etcd.username,
         account: nats.account,
         signingKey: nats.signingKey,
-        jetStream: jetStream ?? {},
+        jetStream: args.jetStream ?? {},
         namespace,
         credentials: credentialsDigest,
       },

@@ -1,5 +1,6 @@
 import { local } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
+import { refusal } from "./judged.ts";
 import type { Pipeline } from "./pipeline.ts";
 
 export interface SmokeTestArgs {
@@ -24,11 +25,8 @@ export class SmokeTest extends pulumi.ComponentResource {
     const { pipeline, environment } = args;
     const { smokeTest, phase, planDigest, tenant } = pipeline;
     if (!smokeTest) {
-      throw new pulumi.ResourceError(
-        `${name}.pipeline: found one without an endpoint; give it 'endpoint', or a vertex with a port 'http'`,
-        this,
-        true,
-      );
+      const reason = "found one without an endpoint; give it 'endpoint', or a vertex with a port 'http'";
+      throw refusal([{ path: `${name}.pipeline`, reason }], this);
     }
     const request = new local.Command(
       `${name}-request`,

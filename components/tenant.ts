@@ -1,9 +1,9 @@
-import { createHash } from "node:crypto";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { boundary } from "./boundary.ts";
 import type { PodConnection } from "./connection.ts";
 import type { EtcdProxyArgs } from "./etcd-proxy.ts";
+import { digestOf } from "./plan/digest.ts";
 import { GENERATION_LABEL, LOGICAL_NAME_ANNOTATION, OWNER_LABEL, PIPELINE_LABEL } from "./plan/labels.ts";
 import { namespaceName } from "./plan/names.ts";
 import type { NetworkOpening } from "./plan/openings.ts";
@@ -14,6 +14,7 @@ import type { QuotaArgs } from "./quota.ts";
 import { deleted } from "./resources/deleted.ts";
 import { EtcdPrefix } from "./resources/etcd-prefix.ts";
 import { type JetStreamArgs, NatsAccount } from "./resources/nats-account.ts";
+import type { TenantPartArgs } from "./resources/part.ts";
 import { TenantClaim } from "./resources/tenant-claim.ts";
 
 export interface TenantArgs {
@@ -27,23 +28,32 @@ export interface TenantArgs {
   /** The namespace under which Dynamo would register. @default pipeline */
   dynamoNamespace?: pulumi.Input<string>;
   /**
-   * What to do, when the tenant is claimed, about what earlier deployments of the name left behind: older generations, NATS accounts and Kubernetes namespaces that
-   * no claim accounts for, keys of its Dynamo namespace at etcd's root. `purge` removes it as a destroy would, `adopt`
-   * takes it over, `fail` counts and names it. @default "fail"
+   * What to do, when the tenant is claimed, about what earlier deployments of the name left behind: older generations, NATS
+   * accounts and Kubernetes namespaces that no claim accounts for, keys of its Dynamo namespace at etcd's root. `purge`
+   * removes it as a destroy would, `adopt` takes it over, `fail` counts and names it. @default "fail"
    */
   onResidue?: pulumi.Input<OnResidue>;
-  /** Take over the deployment that `ringfence adopt` registered under the logical name: its data go with this tenant. @default false */
+  /**
+   * Take over the deployment that `ringfence adopt` registered under the logical name: its data go with this tenant.
+   * @default false
+   */
   adopt?: pulumi.Input<boolean>;
-  /** Let a change of `logicalName`, or of the platform, remove this tenant with all its data and make another one. @default false, such a change is refused */
+  /**
+   * Let a change of `logicalName`, or of the platform, remove this tenant with all its data and make another one.
+   * @default false, such a change is refused
+   */
   allowReplace?: pulumi.Input<boolean> | undefined;
   /**
    * Any text, for example a date: another one than before makes another etcd user, other NATS users and another key that
    * signs them. The earlier ones are good until RetiredCredentials ends them, as a Pipeline has it. @default no rotation
    */
   rotation?: pulumi.Input<string> | undefined;
-  /** How much of JetStream the tenant may take. */
+  /** How much of JetStream the tenant may take; `{}` for the defaults of each field. */
   jetStream: pulumi.Input<JetStreamArgs>;
-  /** Over what the vertices find each other and talk: they get credentials and ways for these planes alone. @default brokered */
+  /**
+   * Over what the vertices find each other and talk: they get credentials and ways for these planes alone.
+   * @default brokered: etcd and NATS
+   */
   planes?: Planes;
   /**
    * What keeps the tenant's keys apart in etcd. `rbac`: its role may touch its prefix alone, and its software puts the prefix
@@ -69,6 +79,8 @@ const CONSOLE_USER = "_console";
 export class Tenant extends pulumi.ComponentResource {
   static readonly __pulumiType = "ringfence:index:Tenant";
   readonly platform: Platform;
+  /** With these a resource says whose part it is. */
+  readonly part: TenantPartArgs;
   /** Random, part of every physical name. */
   readonly generation: pulumi.Output<string>;
   /** The Kubernetes namespace; known once it exists. */
@@ -87,6 +99,7 @@ export class Tenant extends pulumi.ComponentResource {
   /** What has to be there before a pod is, and goes after the last one: the network's policies, the proxies. */
   readonly guards: pulumi.Resource[];
 
+  /** @throws pulumi.ResourceError for options that would skip its release: `retainOnDelete`, `deletedWith` */
   constructor(name: string, args: TenantArgs, opts?: pulumi.ComponentResourceOptions) {
     super(Tenant.__pulumiType, name, {}, deleted(name, opts));
     const { platform, logicalName } = args;
@@ -112,6 +125,7 @@ export class Tenant extends pulumi.ComponentResource {
     // A preview knows the id of a claim that is only updated, and none of its outputs.
     this.generation = claim.id.apply((id) => id.slice(id.indexOf("#") + 1));
     const part = { ...owner, generation: this.generation };
+    this.part = part;
     const { rotation, jetStream } = args;
     const prefix = new EtcdPrefix(`${name}-etcd`, { ...part, rotation }, parent);
     const account = new NatsAccount(
@@ -124,11 +138,7 @@ export class Tenant extends pulumi.ComponentResource {
     const { id: key, signingKey } = account;
     this.nats = { account: key, signingKey, creds: credsOf(account, CONSOLE_USER) };
     this.accountSeed = pulumi.secret(account.seed);
-    this.credentialsDigest = pulumi.unsecret(
-      pulumi
-        .all([prefix.password, account.creds])
-        .apply((secrets) => createHash("sha256").update(JSON.stringify(secrets)).digest("hex").slice(0, 16)),
-    );
+    this.credentialsDigest = pulumi.unsecret(pulumi.all([prefix.password, account.creds]).apply(digestOf));
 
     const labels = { [PIPELINE_LABEL]: args.pipeline, [GENERATION_LABEL]: this.generation };
     const inCluster = { parent: this, provider: platform.kubernetes };

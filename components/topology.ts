@@ -1,9 +1,12 @@
-/** What a pipeline with edges has beyond its vertices: its topology in the registry, buffers, buckets, and a gate between its sources and the rest. */
-import type * as pulumi from "@pulumi/pulumi";
+/**
+ * What a pipeline with edges has beyond its vertices: its topology in the registry, buffers, buckets, and a gate between its
+ * sources and the rest.
+ */
+import * as pulumi from "@pulumi/pulumi";
 import type { Lifecycle } from "./plan/compile.ts";
 import { canonical } from "./plan/digest.ts";
 import { TOPOLOGY_DIGEST_ANNOTATION, TOPOLOGY_GENERATION_ANNOTATION } from "./plan/labels.ts";
-import { FLOW_VARIABLE, type TopologyPlan, type VertexFlow } from "./plan/topology.ts";
+import { dedupWarning, FLOW_VARIABLE, type TopologyPlan, type VertexFlow } from "./plan/topology.ts";
 import { Bucket } from "./resources/bucket.ts";
 import { Drain } from "./resources/drain.ts";
 import { Stream } from "./resources/stream.ts";
@@ -26,8 +29,6 @@ export const NOWHERE: Place = { env: {}, annotations: {}, after: [] };
 
 export interface ArrangedArgs {
   tenant: Tenant;
-  /** `<realm>/<pipeline>`. */
-  logicalName: string;
   plan: TopologyPlan;
   lifecycle: Lifecycle;
   /** Let what leaves the topology take its unread messages with it. */
@@ -51,15 +52,14 @@ export interface Arranged {
  */
 export function arrange(name: string, args: ArrangedArgs, options: pulumi.CustomResourceOptions): Arranged {
   const { tenant, plan, lifecycle } = args;
-  const { access, ledger } = tenant.platform;
-  const part = {
-    platform: access,
-    owner: ledger.id,
-    logicalName: args.logicalName,
-    generation: tenant.generation,
-  };
-  const { topologyGeneration } = new Topology(`${name}-topology`, { ...part, plan, discard: args.discard }, options);
-  const inside = { ...part, account: tenant.nats.account };
+  const duplicates = dedupWarning(plan);
+  if (duplicates) pulumi.log.warn(`${name}.buffers.dedupWindowSeconds: ${duplicates}`, options.parent);
+  const { topologyGeneration } = new Topology(
+    `${name}-topology`,
+    { ...tenant.part, plan, discard: args.discard },
+    options,
+  );
+  const inside = { ...tenant.part, account: tenant.nats.account };
   const vertices: Record<string, Vertex> = {};
   const settle = (names: string[], after: pulumi.Resource[]): Vertex[] =>
     names.map((vertex) => {

@@ -38,10 +38,13 @@ export const known = <T extends z.ZodType>(schema: T) => z.union([z.literal(UNKN
 
 export const isKnown = (value: unknown): boolean => value !== UNKNOWN;
 
+/** A text that is not empty. */
+export const text = known(z.string().min(1));
+
 /** What every resource of a tenant is told. */
 export const tenantInputs = {
-  platform: known(z.string().min(1)),
-  owner: known(z.string().min(1)),
+  platform: text,
+  owner: text,
   logicalName: known(
     z.string().superRefine((name, context) => {
       const problem = logicalNameProblem(name);
@@ -52,7 +55,25 @@ export const tenantInputs = {
 };
 
 /** The inputs of a resource that is part of a claimed tenant. */
+export interface PartInputs {
+  platform: string;
+  owner: string;
+  logicalName: string;
+  generation: string;
+  stub?: number;
+}
+
 export const partInputs = { ...tenantInputs, generation: known(z.string().min(16)) };
+
+/** Another one of these is another tenant, so what was part of the one cannot become part of the other. */
+export const PART = ["platform", "owner", "logicalName", "generation"] as const;
+
+/** The inputs of what lies inside a tenant's NATS account; `account` is its public key. */
+export interface AccountPartInputs extends PartInputs {
+  account: string;
+}
+
+export const accountPartInputs = { ...partInputs, account: text };
 
 const { memoryBytes, diskBytes, streams, consumers } = jetStreamSpec.shape;
 

@@ -17,6 +17,7 @@ export interface AdapterRolloutArgs {
   minReady: pulumi.Input<number>;
   /** Pods that the vertex shall have. */
   pods: pulumi.Input<number>;
+  /** How long it waits for them at most, seconds. */
   timeoutSeconds: pulumi.Input<number>;
 }
 

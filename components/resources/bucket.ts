@@ -1,6 +1,6 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { deleted } from "./deleted.ts";
-import type { AccountPartArgs } from "./stream.ts";
+import type { AccountPartArgs } from "./part.ts";
 import { ForwardedResource, MODULE, stub } from "./stub.ts";
 
 const provider = stub("bucket");

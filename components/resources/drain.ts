@@ -1,7 +1,7 @@
 import type * as pulumi from "@pulumi/pulumi";
 import type { Phase } from "../plan/spec.ts";
 import { deleted } from "./deleted.ts";
-import type { AccountPartArgs } from "./stream.ts";
+import type { AccountPartArgs } from "./part.ts";
 import { ForwardedResource, MODULE, stub } from "./stub.ts";
 
 const provider = stub("drain");

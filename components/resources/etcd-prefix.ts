@@ -1,20 +1,9 @@
 import * as pulumi from "@pulumi/pulumi";
 import { deleted } from "./deleted.ts";
+import type { TenantPartArgs } from "./part.ts";
 import { ForwardedResource, MODULE, stub } from "./stub.ts";
 
 const provider = stub("etcd-prefix");
-
-/** Whose part a resource is. */
-export interface TenantPartArgs {
-  /** The platform's name. */
-  platform: pulumi.Input<string>;
-  /** The ledger's id. */
-  owner: pulumi.Input<string>;
-  /** The claim's `logicalName`. */
-  logicalName: pulumi.Input<string>;
-  /** The claim's `generation`. */
-  generation: pulumi.Input<string>;
-}
 
 export interface EtcdPrefixArgs extends TenantPartArgs {
   /** Any text; another one makes another user, see RetiredCredentials for the end of the earlier one. */

@@ -1,6 +1,6 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { deleted } from "./deleted.ts";
-import type { TenantPartArgs } from "./etcd-prefix.ts";
+import type { TenantPartArgs } from "./part.ts";
 import { ForwardedResource, MODULE, stub } from "./stub.ts";
 
 const provider = stub("model-registration");

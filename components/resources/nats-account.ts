@@ -1,6 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import { deleted } from "./deleted.ts";
-import type { TenantPartArgs } from "./etcd-prefix.ts";
+import type { TenantPartArgs } from "./part.ts";
 import { ForwardedResource, MODULE, stub } from "./stub.ts";
 
 const provider = stub("nats-account");
@@ -11,9 +11,9 @@ export interface JetStreamArgs {
   memoryBytes?: pulumi.Input<number>;
   /** Bytes for streams on disk. @default 1 GiB */
   diskBytes?: pulumi.Input<number>;
-  /** @default 100 */
+  /** How many streams there may be. @default 100 */
   streams?: pulumi.Input<number>;
-  /** @default 1000 */
+  /** How many consumers, of all streams together. @default 1000 */
   consumers?: pulumi.Input<number>;
 }
 

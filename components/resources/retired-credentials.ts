@@ -1,7 +1,7 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { deleted } from "./deleted.ts";
-import type { TenantPartArgs } from "./etcd-prefix.ts";
 import type { JetStreamArgs } from "./nats-account.ts";
+import type { TenantPartArgs } from "./part.ts";
 import { ForwardedResource, MODULE, stub } from "./stub.ts";
 
 const provider = stub("retired-credentials");

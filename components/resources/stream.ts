@@ -1,16 +1,10 @@
 import type * as pulumi from "@pulumi/pulumi";
 import type { BufferPlan } from "../plan/topology.ts";
 import { deleted } from "./deleted.ts";
-import type { TenantPartArgs } from "./etcd-prefix.ts";
+import type { AccountPartArgs } from "./part.ts";
 import { ForwardedResource, MODULE, stub } from "./stub.ts";
 
 const provider = stub("stream");
-
-/** What lies inside a tenant's NATS account. */
-export interface AccountPartArgs extends TenantPartArgs {
-  /** The `account` of the tenant's NatsAccount. */
-  account: pulumi.Input<string>;
-}
 
 export interface StreamArgs extends AccountPartArgs {
   /** The buffer's name, also that of its subject and durable consumer. */

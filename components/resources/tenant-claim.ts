@@ -16,6 +16,7 @@ export interface TenantClaimArgs {
   organization?: pulumi.Input<string> | undefined;
   project: pulumi.Input<string>;
   stack: pulumi.Input<string>;
+  /** The Pulumi name of the tenant. */
   resource: pulumi.Input<string>;
   /** The namespace under which Dynamo would register: its keys at etcd's root are residue. */
   dynamoNamespace: pulumi.Input<string>;
@@ -23,7 +24,10 @@ export interface TenantClaimArgs {
   onResidue?: pulumi.Input<OnResidue> | undefined;
   /** Take over what `ringfence adopt` registered under the name. @default false */
   adopt?: pulumi.Input<boolean> | undefined;
-  /** Let a change of the name, the platform or the owner remove the tenant and all of its data. @default false, such a change is refused */
+  /**
+   * Let a change of the name, the platform or the owner remove the tenant and all of its data.
+   * @default false, such a change is refused
+   */
   allowReplace?: pulumi.Input<boolean> | undefined;
 }
 

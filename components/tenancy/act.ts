@@ -4,16 +4,15 @@
  * finds the note of an act that did not end waits until its credentials have, and only then looks and acts itself. So no
  * late request of a killed or superseded run comes after a newer run's.
  */
+import { VisibleError } from "../plan/visible-error.ts";
 import { pause } from "../stores/backoff.ts";
-import { StoreError } from "../stores/errors.ts";
 import { op, when } from "../stores/etcd-txn.ts";
 import type { JetStream } from "../stores/jetstream.ts";
 import type { Stores } from "./access.ts";
-import type { Hold } from "./hold.ts";
+import { type Hold, isCertain } from "./hold.ts";
 import { natsInside } from "./inside.ts";
-import type { TenantRef } from "./live-claim.ts";
+import { formerClaim, type TenantRef } from "./live-claim.ts";
 import { type Claim, type HeldClaim, keys } from "./registry.ts";
-import { Superseded } from "./run.ts";
 import { actKey, type SeenTopology, sameTopology } from "./topology-record.ts";
 
 /** How long the credentials of an act are good for, seconds: several requests' deadlines, and clocks that differ a little. */
@@ -51,11 +50,10 @@ export async function actInside<T>(
   const key = actKey(tenant.generation);
   await untilQuiet(stores, tenant);
   const act: Act = { until: Date.now() + QUIET_MS };
-  const begun = await hold.txn(
+  await hold.write(
     [when.unchanged(keys.claim(tenant.logicalName), seen.modRevision), sameTopology(tenant, topology)],
     [op.put(key, JSON.stringify(act))],
   );
-  if (!begun.succeeded) throw new Superseded(tenant.logicalName);
   const end = () => hold.txn([], [op.remove(key)]);
   try {
     const jetStream = await stores.jetStream(await natsInside(stores, seen, "ringfence", ACT_SECONDS));
@@ -63,8 +61,7 @@ export async function actInside<T>(
     await end();
     return result;
   } catch (error) {
-    const certain = !(error instanceof Superseded) && !(error instanceof StoreError && error.inDoubt);
-    if (certain) await end().catch(() => undefined);
+    if (isCertain(error)) await end().catch(() => undefined);
     throw error;
   }
 }
@@ -95,4 +92,29 @@ export async function lookInside<T>(
   if (!claim || handedOut === undefined || (account !== undefined && handedOut !== account)) return undefined;
   const jetStream = await stores.jetStream(await natsInside(stores, { logicalName, claim }, "ringfence", ACT_SECONDS));
   return look(jetStream).finally(() => jetStream.close());
+}
+
+/**
+ * A part of the account as it is; for whoever reads what Pulumi's state has.
+ * @returns "unknown" when the tenant has no such account to look into
+ */
+export async function observeInside<T>(
+  stores: Stores,
+  tenant: TenantRef,
+  account: string,
+  look: (jetStream: JetStream) => Promise<T>,
+): Promise<T | "unknown"> {
+  const claim = await formerClaim(stores, tenant);
+  const looked = await lookInside(stores, { ...tenant, claim }, account, async (jetStream) => ({
+    found: await look(jetStream),
+  }));
+  return looked ? looked.found : "unknown";
+}
+
+/** @throws VisibleError when the tenant has another account by now */
+export function requireAccount({ logicalName }: TenantRef, { handedOut }: Claim, account: string): void {
+  if (handedOut.account === account) return;
+  throw new VisibleError(
+    `tenant '${logicalName}': its NATS account is not ${account} any more: run 'pulumi refresh', then 'pulumi up' again`,
+  );
 }

@@ -3,6 +3,7 @@ import { aliasModel } from "../plan/dynamo-keys.ts";
 import { GENERATION_LABEL, OWNER_LABEL } from "../plan/labels.ts";
 import { ALIAS_PREFIX } from "../plan/models.ts";
 import { TENANTS_PREFIX } from "../plan/names.ts";
+import { StoreError } from "../stores/errors.ts";
 import type { Etcd } from "../stores/etcd.ts";
 import type { Stores } from "./access.ts";
 import { ourAccounts } from "./account.ts";
@@ -50,22 +51,36 @@ export interface Audit {
   findings: Finding[];
   /** Released tenants whose last calls may still be on their way; what comes back is removed when their time is over. */
   graves: number;
+  /** What could not be looked at: a cluster that does not answer. */
+  notes: string[];
 }
 
 const NO_CLAIM = "no live claim accounts for it";
 
 /**
  * Looks at everything. Graves whose time is over are emptied first, and what is found is looked for again: tenants come
- * and go while it looks.
+ * and go while it looks. A cluster that does not answer is noted, and keeps nothing else from being looked at.
  */
 export async function audit(stores: Stores): Promise<Audit> {
-  await reap(stores);
+  // A grave that needs the cluster is there the next time, too; any other store that is away fails the look.
+  await ifReachable(() => reap(stores));
   await settleAliases(stores.etcd);
   const first = await look(stores);
   if (first.findings.length === 0) return first;
   const second = await look(stores);
   const before = new Set(first.findings.map(({ kind, name }) => `${kind} ${name}`));
   return { ...second, findings: second.findings.filter(({ kind, name }) => before.has(`${kind} ${name}`)) };
+}
+
+/** @returns why nobody was reached, or nothing */
+async function ifReachable(work: () => Promise<unknown>): Promise<string | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (error) {
+    if (error instanceof StoreError && error.unreachable) return error.message;
+    throw error;
+  }
 }
 
 async function look(stores: Stores): Promise<Audit> {
@@ -75,6 +90,13 @@ async function look(stores: Stores): Promise<Audit> {
   const known = [...claims.map(({ claim: { intents, ...claim } }) => ({ ...claim, ...intents })), ...graves];
   const of = <T>(what: (record: (typeof known)[number]) => T | T[]) => new Set(known.flatMap(what));
   const users = new Set([...of(({ username }) => username), ...(await slotUsers(stores))]);
+  let namespaces: Finding[] = [];
+  const away = await ifReachable(async () => {
+    namespaces = await orphanNamespaces(
+      stores,
+      of(({ namespace }) => namespace),
+    );
+  });
   const findings = [
     ...(await orphanClaims(etcd, claims)),
     ...(await orphanGenerations(
@@ -90,10 +112,7 @@ async function look(stores: Stores): Promise<Audit> {
       stores,
       of(({ accounts }) => accounts),
     )),
-    ...(await orphanNamespaces(
-      stores,
-      of(({ namespace }) => namespace),
-    )),
+    ...namespaces,
     ...(await orphanModels(etcd, new Set(claims.map(({ claim }) => claim.generation)))),
     ...(await orphanAliases(etcd)),
     ...(await orphanTopologies(etcd, new Set(claims.map(({ claim }) => claim.generation)))),
@@ -106,7 +125,8 @@ async function look(stores: Stores): Promise<Audit> {
     for (const prefix of [intents.prefix, ...prefixesOf(dynamo)]) count += await etcd.count(prefix);
     tenants.push({ logicalName, generation, state, owner, recorded, keys: count, dynamo });
   }
-  return { tenants, findings, graves: graves.length };
+  const notes = away === undefined ? [] : [`namespaces were not looked at: ${away}`];
+  return { tenants, findings, graves: graves.length, notes };
 }
 
 async function orphanClaims(etcd: Etcd, claims: HeldClaim[]): Promise<Finding[]> {

@@ -3,9 +3,9 @@ import { canonical } from "../plan/digest.ts";
 import { StoreError } from "../stores/errors.ts";
 import type { BucketView } from "../stores/jetstream.ts";
 import type { Stores } from "./access.ts";
-import { actInside, lookInside } from "./act.ts";
-import { formerClaim, type TenantRef, withClaim } from "./live-claim.ts";
-import { close, type Leaving, requireAccount } from "./stream.ts";
+import { actInside, observeInside, requireAccount } from "./act.ts";
+import { close, type Leaving } from "./leaving.ts";
+import { type TenantRef, withClaim } from "./live-claim.ts";
 import { requireCurrent } from "./topology-record.ts";
 
 /** A bucket as it shall be, in the account that the tenant has. */
@@ -46,18 +46,10 @@ export async function closeBucket(stores: Stores, tenant: TenantRef, bucket: Lea
   });
 }
 
-/**
- * The bucket as the account has it.
- * @returns "unknown" when the tenant has no such account to look into
- */
-export async function observeBucket(
+/** The bucket as the account has it. @returns "unknown" when the tenant has no such account to look into */
+export const observeBucket = (
   stores: Stores,
   tenant: TenantRef,
   { account, name }: Pick<BucketRequest, "account" | "name">,
-): Promise<BucketView | undefined | "unknown"> {
-  const claim = await formerClaim(stores, tenant);
-  const looked = await lookInside(stores, { ...tenant, claim }, account, async (jetStream) => ({
-    bucket: await jetStream.bucket(name),
-  }));
-  return looked ? looked.bucket : "unknown";
-}
+): Promise<BucketView | undefined | "unknown"> =>
+  observeInside(stores, tenant, account, (jetStream) => jetStream.bucket(name));

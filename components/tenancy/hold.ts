@@ -143,6 +143,16 @@ export class Hold {
     return result;
   }
 
+  /**
+   * A guarded transaction that has to succeed.
+   * @throws Superseded when what it compares has changed
+   */
+  async write(compare: Compare[], success: Operation[]): Promise<TxnResult> {
+    const result = await this.txn(compare, success);
+    if (!result.succeeded) throw new Superseded(this.logicalName);
+    return result;
+  }
+
   /** A call that etcd cannot guard: made right after a look at the lock. */
   async call<T>(act: () => Promise<T>): Promise<T> {
     await this.look();
@@ -157,11 +167,10 @@ export class Hold {
   async rewrite(seen: HeldClaim, change: Partial<Claim>): Promise<HeldClaim> {
     const claim = { ...seen.claim, ...change };
     const key = keys.claim(this.logicalName);
-    const { succeeded, revision } = await this.txn(
+    const { revision } = await this.write(
       [when.unchanged(key, seen.modRevision)],
       [op.put(key, JSON.stringify(claim))],
     );
-    if (!succeeded) throw new Superseded(this.logicalName);
     return { ...seen, claim, modRevision: revision };
   }
 
@@ -178,8 +187,7 @@ export class Hold {
     try {
       return await work();
     } catch (error) {
-      const certain = !(error instanceof Superseded) && !(error instanceof StoreError && error.inDoubt);
-      if (certain) await this.rewrite(opened, { ...reached(), open: false }).catch(() => undefined);
+      if (isCertain(error)) await this.rewrite(opened, { ...reached(), open: false }).catch(() => undefined);
       throw error;
     }
   }
@@ -202,3 +210,7 @@ export class Hold {
     );
   }
 }
+
+/** Whether nothing of what failed so can still take effect: no call was left in doubt, and nobody else has taken over. */
+export const isCertain = (error: unknown): boolean =>
+  !(error instanceof Superseded) && !(error instanceof StoreError && error.inDoubt);

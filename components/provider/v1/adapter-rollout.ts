@@ -4,7 +4,7 @@ import { z } from "zod";
 import { type AdapterRecord, adapterRecord } from "../../plan/adapter.ts";
 import { parse } from "../../plan/problem.ts";
 import { look, type RolledOut, rollOut } from "../../tenancy/adapter-rollout.ts";
-import { changed, checked, known, storesOf, tenantInputs } from "../wire.ts";
+import { changed, checked, known, storesOf, tenantInputs, text } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
@@ -27,7 +27,6 @@ interface Outputs extends AdapterRolloutInputs, Pick<RolledOut, "problem" | "wan
   serving: string;
 }
 
-const text = known(z.string().min(1));
 const number = known(z.int().min(0));
 const { platform, stub } = tenantInputs;
 const schema = z.object({

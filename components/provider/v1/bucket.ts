@@ -2,27 +2,20 @@
 import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
 import { closeBucket, observeBucket, openBucket } from "../../tenancy/bucket.ts";
-import { changed, checked, known, partInputs, storesOf } from "../wire.ts";
+import { type AccountPartInputs, accountPartInputs, changed, checked, known, PART, storesOf, text } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
-export interface BucketInputs {
-  platform: string;
-  owner: string;
-  logicalName: string;
-  generation: string;
-  account: string;
+export interface BucketInputs extends AccountPartInputs {
   name: string;
   replicas: number;
   digest: string;
   topologyGeneration: number;
-  stub?: number;
 }
 
 const schema = z.object({
-  ...partInputs,
-  account: known(z.string().min(1)),
-  name: known(z.string().min(1)),
+  ...accountPartInputs,
+  name: text,
   replicas: known(z.number()),
   digest: known(z.string()),
   topologyGeneration: known(z.number()),
@@ -31,7 +24,7 @@ const schema = z.object({
 export const check = async (_olds: BucketInputs, news: BucketInputs) => checked(schema, news);
 
 export async function diff(_id: string, olds: BucketInputs, news: BucketInputs): Promise<dynamic.DiffResult> {
-  const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation", "account", "name"]);
+  const replaces = changed(olds, news, [...PART, "account", "name"]);
   const updates = changed(olds, news, ["replicas", "digest", "topologyGeneration", "stub"]);
   return { changes: replaces.length + updates.length > 0, replaces, deleteBeforeReplace: true };
 }

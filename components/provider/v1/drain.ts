@@ -3,32 +3,25 @@ import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
 import type { Phase } from "../../plan/spec.ts";
 import { isLeaving, passForGood, passGate } from "../../tenancy/drain.ts";
-import { changed, checked, known, partInputs, storesOf } from "../wire.ts";
+import { type AccountPartInputs, accountPartInputs, changed, checked, known, PART, storesOf, text } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
-export interface DrainInputs {
-  platform: string;
-  owner: string;
-  logicalName: string;
-  generation: string;
-  account: string;
+export interface DrainInputs extends AccountPartInputs {
   namespace: string;
   phase: Phase;
   sources: string[];
   buffers: string[];
   graceSeconds: number;
   deletionGraceSeconds: number;
-  stub?: number;
 }
 
 export type DrainState = DrainInputs & { outcome: string };
 
 const names = known(z.array(known(z.string())));
 const schema = z.object({
-  ...partInputs,
-  account: known(z.string().min(1)),
-  namespace: known(z.string().min(1)),
+  ...accountPartInputs,
+  namespace: text,
   phase: known(z.enum(["Running", "Paused"])),
   sources: names,
   buffers: names,
@@ -39,7 +32,7 @@ const schema = z.object({
 export const check = async (_olds: DrainInputs, news: DrainInputs) => checked(schema, news);
 
 export async function diff(_id: string, olds: DrainState, news: DrainInputs): Promise<dynamic.DiffResult> {
-  const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation"]);
+  const replaces = changed(olds, news, PART);
   const wanted = ["account", "namespace", "phase", "sources", "buffers"] as const;
   const updates = changed(olds, news, [...wanted, "graceSeconds", "deletionGraceSeconds", "stub"]);
   // A destroy was killed after this gate, and before Pulumi noted that.

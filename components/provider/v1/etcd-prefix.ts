@@ -3,18 +3,13 @@ import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
 import { standing } from "../../tenancy/live-claim.ts";
 import { expectedPrefix, fencePrefix, type OpenPrefix, observePrefix, openPrefix } from "../../tenancy/prefix.ts";
-import { changed, checked, partInputs, rotated, rotationInput, storesOf } from "../wire.ts";
+import { changed, checked, PART, type PartInputs, partInputs, rotated, rotationInput, storesOf } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
-export interface EtcdPrefixInputs {
-  platform: string;
-  owner: string;
-  logicalName: string;
-  generation: string;
+export interface EtcdPrefixInputs extends PartInputs {
   /** Another one hands another user out; since 0.2.0. */
   rotation?: string;
-  stub?: number;
 }
 
 /** Version 0.1.0 had no `role`: it was the user's name. */
@@ -25,7 +20,7 @@ const schema = z.object({ ...partInputs, ...rotationInput });
 export const check = async (_olds: EtcdPrefixInputs, news: EtcdPrefixInputs) => checked(schema, news);
 
 export async function diff(_id: string, olds: EtcdPrefixState, news: EtcdPrefixInputs): Promise<dynamic.DiffResult> {
-  const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation"]);
+  const replaces = changed(olds, news, PART);
   if (replaces.length > 0) return { changes: true, replaces, deleteBeforeReplace: true };
   const drift = changed(olds, { ...expectedPrefix(bound(olds)) }, ["permissions", "roles"]);
   const updates = [...drift, ...changed(olds, news, ["stub"]), ...rotated(olds, news)];

@@ -4,15 +4,11 @@ import { z } from "zod";
 import { modelNameProblem } from "../../plan/models.ts";
 import { named } from "../../plan/numbers.ts";
 import { observeModel, type Published, publishModel, withdrawModel } from "../../tenancy/models.ts";
-import { changed, checked, known, partInputs, storesOf } from "../wire.ts";
+import { changed, checked, known, PART, type PartInputs, partInputs, storesOf, text } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
-export interface ModelRegistrationInputs {
-  platform: string;
-  owner: string;
-  logicalName: string;
-  generation: string;
+export interface ModelRegistrationInputs extends PartInputs {
   model: string;
   dynamoNamespace: string;
   /** The Kubernetes namespace. */
@@ -21,13 +17,11 @@ export interface ModelRegistrationInputs {
   /** Whether it is registered at all: a paused pipeline serves nothing. */
   serving: boolean;
   legacyAlias: boolean;
-  stub?: number;
 }
 
 /** `since` is empty while it is not registered. */
 export type ModelRegistrationState = ModelRegistrationInputs & Published;
 
-const text = known(z.string().min(1));
 const flag = known(z.boolean("expected true or false"));
 const schema = z.object({
   ...partInputs,
@@ -49,7 +43,7 @@ export async function diff(
   olds: ModelRegistrationState,
   news: ModelRegistrationInputs,
 ): Promise<dynamic.DiffResult> {
-  const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation", "model"]);
+  const replaces = changed(olds, news, [...PART, "model"]);
   if (replaces.length > 0) return { changes: true, replaces, deleteBeforeReplace: true };
   const updates = changed(olds, news, [...SAID, "serving", "stub"]);
   const drifted = updates.length === 0 && (await drift(olds));

@@ -4,20 +4,26 @@ import { z } from "zod";
 import type { jetStreamSpec } from "../../plan/spec.ts";
 import { expectedAccount, fenceAccount, type OpenAccount, observeAccount, openAccount } from "../../tenancy/account.ts";
 import { formerClaim, standing } from "../../tenancy/live-claim.ts";
-import { changed, checked, jetStreamInput, known, partInputs, rotated, rotationInput, storesOf } from "../wire.ts";
+import {
+  changed,
+  checked,
+  jetStreamInput,
+  known,
+  PART,
+  type PartInputs,
+  partInputs,
+  rotated,
+  rotationInput,
+  storesOf,
+} from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
-export interface NatsAccountInputs {
-  platform: string;
-  owner: string;
-  logicalName: string;
-  generation: string;
+export interface NatsAccountInputs extends PartInputs {
   users: string[];
   jetStream: z.output<typeof jetStreamSpec>;
   /** Another one hands other users out, signed by another key; since 0.2.0. */
   rotation?: string;
-  stub?: number;
 }
 
 /** Version 0.1.0 had no signing keys: the account's own seed signed its users. */
@@ -37,7 +43,7 @@ const schema = z.object({
 export const check = async (_olds: NatsAccountInputs, news: NatsAccountInputs) => checked(schema, news);
 
 export async function diff(_id: string, olds: NatsAccountState, news: NatsAccountInputs): Promise<dynamic.DiffResult> {
-  const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation"]);
+  const replaces = changed(olds, news, PART);
   if (replaces.length > 0) return { changes: true, replaces, deleteBeforeReplace: true };
   const drift = changed(olds, { ...expectedAccount(news.jetStream) }, [
     "limits",

@@ -3,15 +3,11 @@ import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
 import type { jetStreamSpec } from "../../plan/spec.ts";
 import { retireCredentials } from "../../tenancy/rotation.ts";
-import { changed, checked, jetStreamInput, known, partInputs, storesOf } from "../wire.ts";
+import { changed, checked, jetStreamInput, PART, type PartInputs, partInputs, storesOf, text } from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
-export interface RetiredCredentialsInputs {
-  platform: string;
-  owner: string;
-  logicalName: string;
-  generation: string;
+export interface RetiredCredentialsInputs extends PartInputs {
   /** What stays. */
   username: string;
   account: string;
@@ -19,10 +15,8 @@ export interface RetiredCredentialsInputs {
   jetStream: z.output<typeof jetStreamSpec>;
   namespace: string;
   credentials: string;
-  stub?: number;
 }
 
-const text = known(z.string().min(1));
 const schema = z.object({
   ...partInputs,
   username: text,
@@ -40,7 +34,7 @@ export async function diff(
   olds: RetiredCredentialsInputs,
   news: RetiredCredentialsInputs,
 ): Promise<dynamic.DiffResult> {
-  const replaces = changed(olds, news, ["platform", "owner", "logicalName", "generation"]);
+  const replaces = changed(olds, news, PART);
   const updates = changed(olds, news, ["username", "account", "signingKey", "credentials", "stub"]);
   return { changes: replaces.length + updates.length > 0, replaces, deleteBeforeReplace: true };
 }

@@ -2,28 +2,31 @@
 import type { dynamic } from "@pulumi/pulumi";
 import { z } from "zod";
 import type { BufferPlan } from "../../plan/topology.ts";
-import { closeBuffer, needsReplacement, observeBuffer, openBuffer } from "../../tenancy/stream.ts";
-import { changed, checked, isKnown, known, partInputs, storesOf } from "../wire.ts";
+import { closeBuffer, needsReplacement, observeBuffer, openBuffer } from "../../tenancy/buffer.ts";
+import {
+  type AccountPartInputs,
+  accountPartInputs,
+  changed,
+  checked,
+  isKnown,
+  known,
+  PART,
+  storesOf,
+  text,
+} from "../wire.ts";
 
 export { configure } from "../wire.ts";
 
-export interface StreamInputs {
-  platform: string;
-  owner: string;
-  logicalName: string;
-  generation: string;
-  account: string;
+export interface StreamInputs extends AccountPartInputs {
   name: string;
   config: BufferPlan["config"];
   digest: string;
   topologyGeneration: number;
-  stub?: number;
 }
 
 const schema = z.object({
-  ...partInputs,
-  account: known(z.string().min(1)),
-  name: known(z.string().min(1)),
+  ...accountPartInputs,
+  name: text,
   config: known(z.looseObject({ retention: known(z.enum(["limits", "workqueue", "interest"])) })),
   digest: known(z.string()),
   topologyGeneration: known(z.number()),
@@ -32,7 +35,7 @@ const schema = z.object({
 export const check = async (_olds: StreamInputs, news: StreamInputs) => checked(schema, news);
 
 export async function diff(_id: string, olds: StreamInputs, news: StreamInputs): Promise<dynamic.DiffResult> {
-  const moved = changed(olds, news, ["platform", "owner", "logicalName", "generation", "account", "name"]);
+  const moved = changed(olds, news, [...PART, "account", "name"]);
   const remade = isKnown(news.config) && needsReplacement(olds.config, news.config);
   const replaces: string[] = [...moved, ...(remade ? ["config"] : [])];
   const updates = changed(olds, news, ["config", "digest", "topologyGeneration", "stub"]);

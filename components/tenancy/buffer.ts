@@ -4,17 +4,10 @@ import { VisibleError } from "../plan/visible-error.ts";
 import { StoreError } from "../stores/errors.ts";
 import type { BufferConfig, BufferView, JetStream, Mark } from "../stores/jetstream.ts";
 import type { Stores } from "./access.ts";
-import { actInside, lookInside, type Request } from "./act.ts";
-import { formerClaim, isLive, type TenantRef, withClaim, withFormerClaim } from "./live-claim.ts";
-import type { Claim } from "./registry.ts";
-import {
-  putRecord,
-  readPlan,
-  readTopology,
-  requireCurrent,
-  sameTopology,
-  type TopologyRecord,
-} from "./topology-record.ts";
+import { actInside, observeInside, type Request, requireAccount } from "./act.ts";
+import { close, type Leaving, mayDrop } from "./leaving.ts";
+import { type TenantRef, withClaim } from "./live-claim.ts";
+import { requireCurrent } from "./topology-record.ts";
 
 /** A buffer as it shall be, in the account that the tenant has. */
 export interface BufferRequest {
@@ -102,7 +95,7 @@ async function requireKept(jetStream: JetStream, found: BufferView, { name, conf
 }
 
 /** @throws VisibleError when it has messages that nobody has read */
-export function requireRead(tenant: TenantRef, name: string, found: BufferView, why: string): void {
+function requireRead(tenant: TenantRef, name: string, found: BufferView, why: string): void {
   const unread = unreadOf(found);
   if (unread > 0) throw loses(tenant, name, unread, why);
 }
@@ -112,22 +105,6 @@ const loses = ({ logicalName }: TenantRef, name: string, unread: number, why: st
     `tenant '${logicalName}': buffer '${name}' has ${unread} unread ${unread === 1 ? "message" : "messages"}, and ${why}: ` +
       "let its readers finish and run again, or let the messages go with 'buffers.discard: true'",
   );
-
-/** @throws VisibleError when the tenant has another account by now */
-export function requireAccount({ logicalName }: TenantRef, { handedOut }: Claim, account: string): void {
-  if (handedOut.account === account) return;
-  throw new VisibleError(
-    `tenant '${logicalName}': its NATS account is not ${account} any more: run 'pulumi refresh', then 'pulumi up' again`,
-  );
-}
-
-/** What is taken away. */
-export interface Leaving {
-  account: string;
-  name: string;
-  /** Of the plan that it was made by. */
-  digest: string;
-}
 
 /**
  * Deletes the buffer, unless the topology has it as it is. What lies in an account that was fenced goes with that.
@@ -141,60 +118,10 @@ export async function closeBuffer(stores: Stores, tenant: TenantRef, buffer: Lea
   });
 }
 
-/** Whether unread messages may go with what is taken away. */
-export const mayDrop = (record: TopologyRecord | undefined): boolean =>
-  record?.leaving === true || record?.discard === true;
-
-/** Takes a buffer or a bucket away that the topology does not have, and what the registry says of it. */
-export async function close(
-  stores: Stores,
-  tenant: TenantRef,
-  { account, name, digest }: Leaving,
-  kind: "buffers" | "buckets",
-  remove: (jetStream: JetStream, request: Request, record: TopologyRecord | undefined) => Promise<void>,
-): Promise<void> {
-  const { etcd } = stores;
-  const inAccount = (claim: Claim) => isLive(claim) && claim.handedOut.account === account;
-  await withFormerClaim(stores, tenant, inAccount, async (hold, seen) => {
-    const topology = await readTopology(etcd, tenant);
-    const planned = topology?.record.leaving ? undefined : (await readPlan(etcd, tenant))?.[kind][name];
-    // Another resource has it by now, or a newer run's state; one that is replaced has another digest.
-    if (planned?.digest === digest) return;
-    await actInside(stores, { hold, seen, tenant, topology }, (jetStream, request) =>
-      remove(jetStream, request, topology?.record),
-    );
-    const retired = topology && forget(topology.record, kind, name);
-    if (!retired) return;
-    await hold.txn([sameTopology(tenant, topology)], [putRecord(tenant, { ...topology.record, retired })]);
-  });
-}
-
-/** @returns what is left of the retired without this one; undefined when it was not among them */
-function forget(
-  { retired }: TopologyRecord,
-  kind: "buffers" | "buckets",
-  name: string,
-): TopologyRecord["retired"] | undefined {
-  const { buffers, buckets } = retired;
-  if (kind === "buckets")
-    return buckets.includes(name) ? { buffers, buckets: buckets.filter((each) => each !== name) } : undefined;
-  if (!(name in buffers)) return undefined;
-  const { [name]: _, ...left } = buffers;
-  return { buffers: left, buckets };
-}
-
-/**
- * The buffer as the account has it.
- * @returns "unknown" when the tenant has no such account to look into
- */
-export async function observeBuffer(
+/** The buffer as the account has it. @returns "unknown" when the tenant has no such account to look into */
+export const observeBuffer = (
   stores: Stores,
   tenant: TenantRef,
   { account, name }: Pick<BufferRequest, "account" | "name">,
-): Promise<BufferView | undefined | "unknown"> {
-  const claim = await formerClaim(stores, tenant);
-  const looked = await lookInside(stores, { ...tenant, claim }, account, async (jetStream) => ({
-    buffer: await jetStream.buffer(name),
-  }));
-  return looked ? looked.buffer : "unknown";
-}
+): Promise<BufferView | undefined | "unknown"> =>
+  observeInside(stores, tenant, account, (jetStream) => jetStream.buffer(name));
