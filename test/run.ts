@@ -20,7 +20,7 @@ import type { Counts } from "./reporter.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /** Rooms under test/ whose suites need neither a platform nor its tools. */
-const standalone = ["components", "lint", "plan", "policy", "tools"];
+const standalone = ["components", "docs", "lint", "plan", "policy", "tools"];
 
 /** Rooms with the longest suites, which go first: the short ones fill the lanes at the end. */
 const long = ["crash", "e2e"];

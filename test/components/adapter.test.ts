@@ -3,7 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { ModelAdapter, type ModelAdapterArgs, Pipeline, type PipelineArgs } from "../../components/index.ts";
 import { adapterGeneration } from "../../components/plan/adapter.ts";
 import { failureOf, type Registered, run, Secret } from "./engine.ts";
-import { platformNamed } from "./scene.ts";
+import { envOf, platformNamed } from "./scene.ts";
 
 const ARTIFACT = "s3://models/sql/7";
 const GENERATION = adapterGeneration(ARTIFACT);
@@ -53,8 +53,7 @@ describe("a vertex with adapters", () => {
     assert.ok(mounts(loader).includes("adapters-api"));
     assert.ok(!mounts(engine).includes("adapters-api"));
     assert.ok(mounts(engine).includes("adapters"));
-    const env = Object.fromEntries(engine.env.map(({ name, value }: Record<string, string>) => [name, value]));
-    assert.equal(env.VLLM_ALLOW_RUNTIME_LORA_UPDATING, "True");
+    assert.equal(envOf(engine).VLLM_ALLOW_RUNTIME_LORA_UPDATING, "True");
   });
 
   it("is not ready before its loader says so", () => {
@@ -160,6 +159,10 @@ describe("ModelAdapter", () => {
       { artifact: "https://example.com/sql" },
       "sql.artifact: found 'https://example.com/sql'; expected 's3://bucket/path', 'gs://bucket/path', 'hf://owner/name[@revision]' or an absolute path",
     ],
+    [
+      { artifact: "https://me:sesame@example.com/sql?sig=sesame" },
+      "sql.artifact: found 'https://…@example.com/sql?…'; expected 's3://bucket/path', 'gs://bucket/path', 'hf://owner/name[@revision]' or an absolute path",
+    ],
     [{ vertex: "web" }, "sql.vertex: found 'web'; expected a vertex with 'adapters' (decode)"],
     [{ adapter: "web" }, "sql.adapter: found 'web'; expected another name than the pipeline's Services have"],
     [{ replicas: 1, minReady: 2 }, "sql.minReady: found 2; expected at most replicas (1)"],
@@ -174,6 +177,16 @@ describe("ModelAdapter", () => {
       else assert.match(failure.message, message);
       assert.doesNotMatch(failure.message, /sesame/);
     });
+
+  it("is one of its name in a pipeline", async () => {
+    const { message } = await failureOf(() => {
+      const chat = pipeline();
+      const args = { pipeline: chat, vertex: "decode", baseModel: "llama", adapter: "sql" };
+      new ModelAdapter("one", { ...args, artifact: ARTIFACT });
+      new ModelAdapter("two", { ...args, artifact: "hf://acme/sql" });
+    });
+    assert.equal(message, "two.adapter: found 'sql', which adapter 'one' of this pipeline has; set another");
+  });
 
   it("judges an artifact that is known late", async () => {
     const { message } = await failureOf(() => adapter({ artifact: pulumi.output(Promise.resolve("ftp://x/y")) }));

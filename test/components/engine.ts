@@ -52,6 +52,19 @@ export async function run(program: () => unknown): Promise<Map<string, Registere
   return registered;
 }
 
+/** The warnings of a program. */
+export async function warningsOf(program: () => unknown): Promise<string[]> {
+  const { warn } = console;
+  const told: string[] = [];
+  console.warn = (line: string) => told.push(line);
+  try {
+    await run(program);
+  } finally {
+    console.warn = warn;
+  }
+  return told;
+}
+
 /** What the providers answer. */
 function created({ type, name, inputs }: MockResourceArgs) {
   const { __provider, ...state } = inputs;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import * as pulumi from "@pulumi/pulumi";
 import { dynamo, GpuPool, Pipeline, type PipelineArgs } from "../../components/index.ts";
 import { type Fields, failureOf, type Registered, run, Secret } from "./engine.ts";
-import { platformNamed } from "./scene.ts";
+import { envOf, platformNamed } from "./scene.ts";
 
 const MODEL = "deepseek-ai/DeepSeek-R1-Distill-Llama-8B";
 const TOKEN = "hf_sesame";
@@ -30,7 +30,7 @@ function vertexOf(all: Map<string, Registered>, vertex: string, pipeline = "chat
   const { spec } = (all.get(`Deployment ${pipeline}.${vertex}-deployment`) as Registered).inputs;
   const pod: Fields = spec.template.spec;
   const [container] = pod.containers as [Fields];
-  const env: Fields = Object.fromEntries(container.env.map(({ name, value }: Fields) => [name, value]));
+  const env = envOf(container);
   return { spec, pod, container, env, words: [...container.command, ...(container.args ?? [])].join(" ") };
 }
 

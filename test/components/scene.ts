@@ -1,5 +1,6 @@
 /** A platform with a pool and a pipeline on it, as most tests want them. */
 import { GpuPool, Pipeline, type PipelineArgs, Platform } from "../../components/index.ts";
+import type { Fields } from "./engine.ts";
 
 export const platformNamed = (name: string): Platform =>
   new Platform(name, {
@@ -15,6 +16,10 @@ export function vertices(): PipelineArgs["vertices"] {
     worker: { image: "vllm:1", command: ["python3"], args: ["-m", "vllm"], replicas: 3, gpus: 2, pool },
   };
 }
+
+/** A container's environment variables that have a value of their own. */
+export const envOf = (container: Fields): Fields =>
+  Object.fromEntries(container.env.map(({ name, value }: Fields) => [name, value]));
 
 export const chat = (change: Partial<PipelineArgs> = {}): Pipeline =>
   new Pipeline("chat", { platform: platformNamed("platform"), vertices: vertices(), ...change });

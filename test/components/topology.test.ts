@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import * as pulumi from "@pulumi/pulumi";
 import { Pipeline, type PipelineArgs } from "../../components/index.ts";
-import { type Registered, run } from "./engine.ts";
-import { platformNamed } from "./scene.ts";
+import { type Registered, run, warningsOf } from "./engine.ts";
+import { envOf, platformNamed } from "./scene.ts";
 
 const edge = (from: string, to: string) => ({ from, to, edge: "stream" as const });
 
@@ -55,11 +55,7 @@ function inOrder(all: Map<string, Registered>, ...stages: string[][]): void {
 
 const inputs = (all: Map<string, Registered>, key: string) => all.get(key)?.inputs ?? assert.fail(`no ${key}`);
 const environment = (all: Map<string, Registered>, vertex: string): Record<string, string> =>
-  Object.fromEntries(
-    inputs(all, `Deployment flow.${vertex}-deployment`).spec.template.spec.containers[0].env.map(
-      ({ name, value }: { name: string; value: string }) => [name, value],
-    ),
-  );
+  envOf(inputs(all, `Deployment flow.${vertex}-deployment`).spec.template.spec.containers[0]);
 
 describe("a pipeline with edges", () => {
   let running: Map<string, Registered>;
@@ -182,6 +178,28 @@ describe("what would override a pipeline's phase", () => {
   it("has no effect on replicas: a scale's minimum does not hold a paused vertex up", async () => {
     const all = await run(() => flow({ ...paused }));
     assert.equal(inputs(all, "Deployment flow.cat-deployment").spec.replicas, 0);
+  });
+});
+
+describe("a window of ids that is no longer than the wait for an acknowledgement", () => {
+  const told = (buffers: PipelineArgs["buffers"], change: Partial<PipelineArgs> = {}) =>
+    warningsOf(() => flow({ buffers, ...change }));
+
+  it("is warned of where a processor sends on, with the window that does", async () => {
+    const [line, ...others] = await told({ dedupWindowSeconds: 30, ackWaitSeconds: 30 });
+    assert.deepEqual(others, []);
+    assert.match(line ?? "", /flow\.buffers\.dedupWindowSeconds: found 30; .* use more than 30, better 60$/);
+  });
+
+  it("is nobody's by default, nor any matter where nothing is sent on", async () => {
+    for (const buffers of [undefined, { ackWaitSeconds: 5 }, { ackWaitSeconds: 600 }, { dedupWindowSeconds: 61 }])
+      assert.deepEqual(await told(buffers), []);
+    const ends = { in: { image: "i", kind: "source" }, out: { image: "i", kind: "sink" } } as const;
+    assert.deepEqual(await told({ dedupWindowSeconds: 1 }, { vertices: ends, edges: [edge("in", "out")] }), []);
+  });
+
+  it("is left where messages do not live longer", async () => {
+    assert.equal((await told({ maxAgeSeconds: 60 })).length, 1);
   });
 });
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import * as pulumi from "@pulumi/pulumi";
 import { GpuPool, type GpuPoolArgs, Pipeline, type PipelineArgs, Vertex } from "../../components/index.ts";
-import { type Fields, failureOf, type Registered, run } from "./engine.ts";
-import { platformNamed } from "./scene.ts";
+import { type Fields, failureOf, type Registered, run, warningsOf } from "./engine.ts";
+import { envOf, platformNamed } from "./scene.ts";
 
 /** A pipeline `chat` of these vertices. */
 const chat = (vertices: PipelineArgs["vertices"], change: Partial<PipelineArgs> = {}) =>
@@ -13,22 +13,9 @@ function vertexOf(all: Map<string, Registered>, vertex: string) {
   const { spec } = (all.get(`Deployment chat.${vertex}-deployment`) as Registered).inputs;
   const pod: Fields = spec.template.spec;
   const [container] = pod.containers as [Fields];
-  const env: Fields = Object.fromEntries(container.env.map(({ name, value }: Fields) => [name, value]));
+  const env = envOf(container);
   const { lifecycle, terminationGracePeriodSeconds: grace } = { ...container, ...pod } as Fields;
   return { sleep: lifecycle?.preStop.sleep.seconds, grace, env, strategy: spec.strategy.rollingUpdate };
-}
-
-/** The warnings of a program. */
-async function warningsOf(program: () => unknown): Promise<string[]> {
-  const { warn } = console;
-  const told: string[] = [];
-  console.warn = (line: string) => told.push(line);
-  try {
-    await run(program);
-  } finally {
-    console.warn = warn;
-  }
-  return told;
 }
 
 const surge = { maxUnavailable: 0, maxSurge: 1 };

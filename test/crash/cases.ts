@@ -51,14 +51,15 @@ function makingSlots({ create, "create without slots": points }: Recording): Poi
   return points.filter((point) => !known.has(kind(point)) && known.add(kind(point)));
 }
 
-/** Drawn by the seed: every write of every act, on one of its sides, and every fault and sequel of every act. */
-export function sample(cases: Case[]): Case[] {
+/** Drawn by the seed: every write of every act, on one of its sides, every fault and sequel of every act, and others up to a number. */
+export function sample(cases: Case[], number: number): Case[] {
   const seen = new Set<string>();
   const novel = ({ act, point, side, fault, sequel }: Case) => {
     const aspects = [`${act} ${point.name}`, `${act} ${side} ${fault} ${sequel}`];
     return aspects.filter((aspect) => !seen.has(aspect) && seen.add(aspect)).length > 0;
   };
-  return shuffled(cases).filter(novel);
+  const { chosen = [], others = [] } = Object.groupBy(shuffled(cases), (each) => (novel(each) ? "chosen" : "others"));
+  return [...chosen, ...others.slice(0, Math.max(0, number - chosen.length))];
 }
 
 /** A few, drawn by the seed, for the whole Pulumi CLI: of each act as many, of writes that it makes in the same order. */

@@ -10,6 +10,8 @@ import { playWithPulumi } from "./with-pulumi.ts";
 /** `all` cases, or those whose titles have this in them; a sample when unset. */
 const wanted = process.env.RINGFENCE_CRASH;
 
+/** At least as many cases are drawn. */
+const CASES = 200;
 /** Cases of each act with the whole CLI. */
 const WITH_PULUMI = 2;
 /** Cases after which the platform is looked at. */
@@ -35,7 +37,7 @@ describe(`a crash at any write (${seedText})`, function () {
     ground = await Ground.open();
     for (const act of acts) recording[act] = await record(ground, act);
     const cases = allCases(recording);
-    const chosen = wanted === undefined ? sample(cases) : cases;
+    const chosen = wanted === undefined ? sample(cases, CASES) : cases;
     const playing = (each: Case): Playing => ({
       title: titleOf(each),
       play: (names) => play(ground, each, names),

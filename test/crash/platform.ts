@@ -114,7 +114,7 @@ export class Ground {
     const gone = async () => {
       if (isAlive(pid)) throw new Error("still there");
     };
-    await until({ what: `the end of ${server}`, within: 30, attempt: gone });
+    await until({ what: `the end of ${server}`, within: 120, attempt: gone });
   }
 
   /** Starts a server that was killed, and waits until those who live through it have noticed. */
@@ -122,8 +122,8 @@ export class Ground {
     await this.platform.start(server);
     const { id, outs } = this.#neighbour.state.ledger as Resource;
     for (const provider of Object.values(this.steady))
-      await until({ what: `a provider to find ${server} again`, within: 30, attempt: () => provider.read(id, outs) });
-    await until({ what: `us to find ${server} again`, within: 30, attempt: () => this.stores.etcd.get("/") });
+      await until({ what: `a provider to find ${server} again`, within: 120, attempt: () => provider.read(id, outs) });
+    await until({ what: `us to find ${server} again`, within: 120, attempt: () => this.stores.etcd.get("/") });
   }
 
   /**

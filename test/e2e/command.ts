@@ -58,7 +58,7 @@ export class Command {
   async reaches(what: string, condition: () => Promise<boolean>): Promise<void> {
     await until({
       what,
-      within: 60,
+      within: 180,
       attempt: async () => assert(await condition(), "not yet"),
       giveUp: () => (this.running ? undefined : new Error(`${what}: the command ended before\n${this.output}`)),
     });
@@ -93,7 +93,7 @@ export async function idle(pid: number): Promise<void> {
   let last = { used: used(), at: Date.now() };
   await until({
     what: `process ${pid} to become idle`,
-    within: 60,
+    within: 180,
     attempt: async () => {
       if (used() !== last.used) last = { used: used(), at: Date.now() };
       assert(Date.now() - last.at > 1000, "busy");

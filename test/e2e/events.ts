@@ -74,7 +74,7 @@ export class Events {
   first(from: number, what: string, is: (change: Change) => boolean): Promise<number> {
     return until({
       what,
-      within: 10,
+      within: 120,
       attempt: async () => {
         const found = this.since(from).find(is);
         if (!found) throw new Error("no such event");

@@ -95,7 +95,7 @@ describe("a pipeline on pools of slices and shares", () => {
     // Pulumi may be done before the cluster is (pulumi-kubernetes#3980).
     await until({
       what: "the update to be through",
-      within: 30,
+      within: 120,
       attempt: async () => {
         const { items } = await kubectl<{ items: Pod[] }>("get", "pods", "-n", namespace);
         assert.equal(items.length, 21);

@@ -50,7 +50,7 @@ describe("a stack's life", () => {
     const declared = Object.entries(vertices).map(([vertex, { wanted }]) => [vertex, wanted]);
     assert.deepEqual(Object.fromEntries(declared), wanted);
     for (const [vertex, pods] of Object.entries(wanted)) {
-      await kubectl("rollout", "status", `deployment/${vertex}`, "-n", namespace, "--timeout=30s");
+      await kubectl("rollout", "status", `deployment/${vertex}`, "-n", namespace, "--timeout=120s");
       assert.equal((await deployment(vertex)).status.readyReplicas, pods);
     }
   };
@@ -123,7 +123,7 @@ describe("a stack's life", () => {
     );
     await until({
       what: "the pods to be gone",
-      within: 30,
+      within: 120,
       attempt: async () => assert.equal(await kubectl("get", "pods", "-n", namespace, "-o", "name"), ""),
     });
     assert.equal((await readAsTenant(etcd, `${etcd.prefix}greeting`)).trim(), "hello");

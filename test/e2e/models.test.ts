@@ -51,7 +51,7 @@ describe("a model route in a stack", () => {
         if (found.length === 0 && !up.running) assert.fail(up.output);
         return found.length > 0 ? found : undefined;
       },
-      { deadlineMs: 90_000, late: () => new Error(`nothing was published\n${up.output}`) },
+      { deadlineMs: 200_000, late: () => new Error(`nothing was published\n${up.output}`) },
     );
     // Asked while the up still runs: whatever was not ready before the publication may be so a moment later, but not missing.
     const vertices = await deployments(seen?.namespace ?? "");

@@ -63,7 +63,7 @@ describe("ringfence request", () => {
     const podsNow = async () => (await kubectl("get", "pods", "-o", "name")).stdout;
     const before = await podsNow();
     assert.equal((await kubectl("rollout", "restart", "deployment/worker")).code, 0);
-    const rolled = kubectl("rollout", "status", "deployment/worker", "--timeout=60s");
+    const rolled = kubectl("rollout", "status", "deployment/worker", "--timeout=200s");
     let [rolling, answered] = [true, 0];
     void rolled.finally(() => {
       rolling = false;

@@ -30,10 +30,10 @@ export const readAsTenant = (etcd: TenantEtcd, key: string): Promise<string> =>
 
 /** Publishes, and hears it itself. */
 export async function publishAsTenant({ servers, creds }: TenantNats, subject: string): Promise<void> {
-  const connection = await connect({ servers, authenticator: credsAuthenticator(Buffer.from(creds)), timeout: 5000 });
+  const connection = await connect({ servers, authenticator: credsAuthenticator(Buffer.from(creds)), timeout: 60_000 });
   try {
     connection.subscribe(subject, { max: 1, callback: (_error, message) => void message.respond("heard") });
-    await connection.request(subject, "hello", { timeout: 5000 });
+    await connection.request(subject, "hello", { timeout: 60_000 });
   } finally {
     await connection.close();
   }

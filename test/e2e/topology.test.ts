@@ -57,7 +57,7 @@ describe("a pipeline's topology and lifecycle (articles 003 and 004)", () => {
   const source = (workMs = 5) => vertex({ kind: "source", numbers: 1e9, workMs });
   const sink = (workMs = 0, others = {}) => vertex({ kind: "sink", notes, workMs }, others);
   const common = {
-    buffers: { replicas: 1, ackWaitSeconds: 5 },
+    buffers: { replicas: 1, ackWaitSeconds: 20 },
     limits: { readBatchSize: 50 },
     availability: { propagationSeconds: 0, shutdownGraceSeconds: 10 },
   };
@@ -151,7 +151,7 @@ describe("a pipeline's topology and lifecycle (articles 003 and 004)", () => {
     const goal = readNotes(notes).length + more;
     return until({
       what: `${more} more messages`,
-      within: 30,
+      within: 120,
       attempt: async () => assert.ok(readNotes(notes).length >= goal, `${goal - readNotes(notes).length} are missing`),
     });
   };

@@ -28,6 +28,7 @@ const found: Audit = {
     { kind: "account", name: "A1", detail: "" },
   ],
   graves: 1,
+  notes: [],
 };
 
 const boards = dashboard("ringfence", "Inference pipelines", [

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -8,15 +9,19 @@ import {
   realpathSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { projects } from "./projects.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** What a checkout has beside what is in git. */
+const OURS = [".git", ".ringfence", "dist", "node_modules"];
 
 /** Runs a command; its error shows all that it printed, for Pulumi says on stdout what is wrong. */
 function run(command: string, args: string[], options: { cwd: string; env: NodeJS.ProcessEnv }, stdin = "") {
@@ -29,6 +34,8 @@ function run(command: string, args: string[], options: { cwd: string; env: NodeJ
 describe("the packed tarball", () => {
   const place = realpathSync(mkdtempSync(join(tmpdir(), "ringfence-package-")));
   const installed = join(place, "node_modules");
+  // Packing changes package.json for a while, and other suites read the checkout's at the same moment.
+  const checkout = join(place, "checkout");
   let tarball: string;
   let env: NodeJS.ProcessEnv;
 
@@ -40,13 +47,15 @@ describe("the packed tarball", () => {
       PULUMI_CONFIG_PASSPHRASE: "of a test",
       PULUMI_SKIP_UPDATE_CHECK: "true",
     };
-    const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", place], { cwd: root, env });
+    cpSync(root, checkout, { recursive: true, filter: (path) => !OURS.includes(relative(root, path)) });
+    symlinkSync(join(root, "node_modules"), join(checkout, "node_modules"));
+    const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", place], { cwd: checkout, env });
     tarball = join(place, JSON.parse(stdout)[0].filename);
   });
   after(() => rmSync(place, { recursive: true }));
 
   it("leaves the checkout's package.json as it was", () => {
-    const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    const { exports } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8"));
     assert.equal(exports["."], "./components/index.ts");
   });
 
@@ -78,6 +87,19 @@ describe("the packed tarball", () => {
         const { stdout } = await inProject(join(modules, ".bin", "ringfence"), ["doctor"]);
         assert.match(stdout, /etcd/);
       });
+
+      if ("surface.ts" in project(""))
+        it("compiles, with all that there is to import", async () => {
+          const compiling = inProject(join(modules, ".bin", "tsc"), ["--pretty", "false"]);
+          const said = await compiling.then(
+            () => "",
+            ({ message }: Error) => message,
+          );
+          // Other packages' declarations are theirs: @kubernetes/client-node's, for one, lack types of what they import.
+          const ours = said.split("\n").filter((line) => /^(\w+\.ts|node_modules\/ringfence\/)/.test(line));
+          assert.deepEqual(ours, []);
+          assert.ok(said === "" || said.includes("error TS"), said);
+        });
 
       it("goes up", async () => {
         await pulumi("up", "--yes", "--skip-preview");

@@ -13,7 +13,7 @@ import { freePort } from "../../dev/platform/ports.ts";
 import { type Fields, run } from "../components/engine.ts";
 import { chat } from "../components/scene.ts";
 
-const DEADLINE_MS = 20_000;
+const DEADLINE_MS = 90_000;
 
 /** Waits until it holds. */
 export const eventually = (what: string, holds: () => boolean | Promise<boolean>): Promise<true> =>
@@ -254,7 +254,7 @@ export class ProxyPod {
         HEALTH_PORT: String(health),
         // Everything in this room is quick: etcd's tokens live two seconds here, and not five minutes.
         INTERVAL_MS: "300",
-        DEADLINE_MS: "1500",
+        DEADLINE_MS: "4000",
       },
     });
     this.#front.stdout?.on("data", () => {

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { parse } from "yaml";
+import { until } from "../../dev/platform/wait.ts";
 
 const run = promisify(execFile);
 
@@ -57,9 +58,14 @@ export async function installCrds(crds: Crd[], env: NodeJS.ProcessEnv = process.
   const list = { apiVersion: "v1", kind: "List", items: crds };
   // Server-side, for a client-side annotation would hold the whole schema once more, and some are too large for it.
   await kubectl(["apply", "--server-side", "-f", "-"], env, JSON.stringify(list));
-  await kubectl(["wait", "--for=condition=Established", "--timeout=30s", ...names], env);
+  await kubectl(["wait", "--for=condition=Established", "--timeout=120s", ...names], env);
+  for (const { metadata, spec } of crds) {
+    const path = `/apis/${spec.group}/${spec.versions[0]?.name}/${metadata.name.split(".", 1)[0]}`;
+    // Established is a little before the API server serves it.
+    await until({ what: path, within: 120, attempt: () => kubectl(["get", "--raw", path], env) });
+  }
   return async () => {
-    await kubectl(["delete", "--ignore-not-found", "--timeout=30s", ...names], env);
+    await kubectl(["delete", "--ignore-not-found", "--timeout=120s", ...names], env);
   };
 }
 

@@ -79,11 +79,17 @@ export class Kubelet {
     await this.#create({ apiVersion: "v1", kind: "Namespace", metadata: { name: this.namespace } });
     await until({
       what: `node ${NODE}`,
-      within: 30,
+      within: 120,
       attempt: async () => {
         const node = await this.#read("Node", NODE);
         if (!node.status.daemonEndpoints?.kubeletEndpoint?.Port) throw new Error("it has no kubelet yet");
       },
+    });
+    const account = { name: "default", namespace: this.namespace };
+    await until({
+      what: "the namespace's ServiceAccount, without which it takes no pods",
+      within: 120,
+      attempt: () => this.#objects.read({ apiVersion: "v1", kind: "ServiceAccount", metadata: account }),
     });
   }
 
@@ -115,7 +121,7 @@ export class Kubelet {
   async #listed(service: string, pod: string, wanted: boolean): Promise<void> {
     await until({
       what: `${pod} of Service ${service}`,
-      within: 30,
+      within: 120,
       attempt: async () => {
         const selector = `kubernetes.io/service-name=${service}`;
         const { items } = await this.#objects.list(
@@ -155,7 +161,7 @@ export class Kubelet {
       await this.#objects.delete({ apiVersion: "v1", kind, metadata: { name } }).catch(gone);
       await until({
         what: `${kind} ${name}`,
-        within: 60,
+        within: 120,
         attempt: () => this.#read(kind, name).then(() => Promise.reject(new Error("it is still there")), gone),
       });
     }

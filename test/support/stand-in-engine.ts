@@ -1,5 +1,5 @@
 /**
- * Speaks as much of vLLM's HTTP API as adapters need, in a process of its own: /health, /v1/models, /v1/completions,
+ * Speaks as much of vLLM's HTTP API as adapters need, in a process of its own: /health, /v1/models, /v1/completions, /pooling,
  * /v1/load_lora_adapter, /v1/unload_lora_adapter (answers and errors as vllm/entrypoints/serve/lora has them). It runs no
  * model: a completion says which process answered, and of what artifact.
  *
@@ -15,10 +15,12 @@ import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export interface Behaviour {
-  /** What comes of a request to load. `unlisted`: it says yes and does not have it; `mute`: it lists it, and cannot answer with it. */
-  load: "works" | "fails" | "hangs" | "unlisted" | "mute";
+  /** What comes of a request to load. `unlisted`: it says yes and does not have it; `mute`: it lists it, and cannot answer with it; `kills`: its process ends. */
+  load: "works" | "fails" | "hangs" | "unlisted" | "mute" | "kills";
   /** How long it takes, milliseconds. */
   loadMs: number;
+  /** Whether its model is one for embeddings, which has no completions: as vLLM 0.11 has it. */
+  pools: boolean;
   /** Whether anything is answered at all. */
   hangs: boolean;
 }
@@ -26,6 +28,7 @@ export interface Behaviour {
 let behaviour: Behaviour = {
   load: (process.env.LOAD as Behaviour["load"] | undefined) ?? "works",
   loadMs: 0,
+  pools: false,
   hangs: false,
 };
 const base = process.env.MODEL ?? "base";
@@ -55,7 +58,10 @@ const server = createServer(async (request, response) => {
       const lora = [...adapters].map(([id, { root }]) => ({ id, object: "model", root, parent: base }));
       return answer(200, { object: "list", data: [{ id: base, object: "model", root: base, parent: null }, ...lora] });
     }
+    case "POST /pooling":
     case "POST /v1/completions": {
+      if (behaviour.pools !== (path === "POST /pooling"))
+        return error(behaviour.pools ? 200 : 404, "BadRequestError", "The model does not support this API");
       const { model = "" } = (await json(request)) as { model?: string };
       const adapter = adapters.get(model);
       if (model !== base && (!adapter || adapter.mute))
@@ -67,6 +73,7 @@ const server = createServer(async (request, response) => {
       const { lora_name: name = "", lora_path: root = "" } = (await json(request)) as Record<string, string>;
       await sleep(behaviour.loadMs);
       if (behaviour.load === "hangs") return;
+      if (behaviour.load === "kills") process.exit(1);
       if (behaviour.load === "fails") return error(500, "InternalServerError", "CUDA error: out of memory");
       if (adapters.has(name))
         return error(400, "InvalidUserInput", `The lora adapter '${name}' has already been loaded.`);

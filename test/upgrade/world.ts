@@ -79,7 +79,11 @@ export class World {
 
   async #asStreamUser(work: (manager: JetStreamManager) => Promise<unknown>): Promise<void> {
     const { servers, creds } = this.#nats;
-    const connection = await connect({ servers, authenticator: credsAuthenticator(Buffer.from(creds)), timeout: 5000 });
+    const connection = await connect({
+      servers,
+      authenticator: credsAuthenticator(Buffer.from(creds)),
+      timeout: 60_000,
+    });
     try {
       await work(await connection.jetstreamManager());
     } finally {
