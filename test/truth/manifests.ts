@@ -57,7 +57,10 @@ const PLANES: PlanesInput[] = (["etcd", "kubernetes"] as const).flatMap((discove
   ),
 );
 
-type Graph = (pool: GpuPool) => Pick<PipelineArgs, "vertices">;
+/** The only one for edges. */
+const BROKERED: PlanesInput = { discovery: "etcd", requests: "nats", events: "nats" };
+
+type Graph = (pool: GpuPool) => Pick<PipelineArgs, "vertices" | "edges">;
 
 const engine = () =>
   dynamo.vllm({ model: "deepseek-ai/DeepSeek-R1-Distill-Llama-8B", args: ["--max-model-len", "8192"] });
@@ -102,8 +105,23 @@ const GRAPHS: Record<string, Graph> = {
       helper: { image: "registry.example.com/helper:1" },
     },
   }),
+  "with edges": (pool) => {
+    const image = "registry.example.com/flow:1";
+    return {
+      vertices: {
+        in: { image, kind: "source" },
+        cat: { image, kind: "processor", partitions: 2, gpus: 1, pool, scale: { min: 1, max: 3 } },
+        out: { image, kind: "sink" },
+      },
+      edges: [
+        { from: "in", to: "cat", edge: "stream" },
+        { from: "cat", to: "out", edge: "stream" },
+      ],
+    };
+  },
 };
 
+const CERTIFICATE = { cert: "nobody reads it here", key: pulumi.secret("sesame") };
 const CA = "-----BEGIN CERTIFICATE-----\nnobody reads it here\n-----END CERTIFICATE-----\n";
 
 /**
@@ -114,7 +132,7 @@ export async function everyCase(): Promise<Case[]> {
   const cases: Case[] = [];
   let turn = 0;
   for (const [graphName, graph] of Object.entries(GRAPHS))
-    for (const planes of PLANES) {
+    for (const planes of graphName === "with edges" ? [BROKERED] : PLANES) {
       const { discovery, requests, events } = planes as Exclude<PlanesInput, string>;
       const byHand = graphName === "written by hand";
       const isolations = byHand && discovery === "etcd" ? (["proxy", "rbac"] as const) : ([undefined] as const);
@@ -134,6 +152,7 @@ export async function everyCase(): Promise<Case[]> {
             ...graph(nodes),
             planes,
             ...(isolation && { isolation }),
+            ...(isolation === "proxy" && tls && { proxy: { certificate: CERTIFICATE } }),
             ...(quota && { quota }),
             ...(paused && { lifecycle: { desiredPhase: "Paused" } }),
           });
