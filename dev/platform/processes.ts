@@ -96,7 +96,7 @@ export async function spawnMarked(options: {
       cwd,
       detached: true,
       stdio: ["ignore", output, output],
-      env: { ...env, [variable]: mark(home, name) },
+      env: { ...env, ...markOf(home, name) },
     });
     await new Promise<void>((resolve, reject) => {
       child.once("spawn", resolve);

@@ -90,25 +90,33 @@ export function platform(): { os: string; arch: string; nodeArch: string } {
   return { os: process.platform, arch, nodeArch: process.arch };
 }
 
-export const dataOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+const dataOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
-/** Every tool of the embedded platform with the one version that Ringfence is tested with. */
-export function toolCatalog(homes: Homes = defaultHomes(), sites: typeof officialSites = officialSites): ToolGroup[] {
-  const { os, arch, nodeArch } = platform();
-  const release = (repository: string, tag: string) => `${sites.github}/${repository}/releases/download/${tag}`;
-  const cached = (name: string, version: string) => ({
+/** Of the API server and of all that comes with it. */
+export const KUBERNETES = "1.34.4";
+
+/** Where releases, caches and recipes are. */
+export const placesOf = (homes: Homes, sites: typeof officialSites) => ({
+  release: (repository: string, tag: string) => `${sites.github}/${repository}/releases/download/${tag}`,
+  cached: (name: string, version: string) => ({
     name,
     version,
     directory: join(homes.cache, `${name}-${version}`),
     bin: "bin",
-  });
-  const goDirectory = (name: string) => dataOf(`./go/${name}`);
+  }),
+  goDirectory: (name: string) => dataOf(`./go/${name}`),
+});
+
+/** Every tool of the embedded platform with the one version that Ringfence is tested with. */
+export function toolCatalog(homes: Homes = defaultHomes(), sites: typeof officialSites = officialSites): ToolGroup[] {
+  const { os, arch, nodeArch } = platform();
+  const { release, cached, goDirectory } = placesOf(homes, sites);
 
   const etcd = "3.6.16";
   const etcdRelease = release("etcd-io/etcd", `v${etcd}`);
   const nats = "2.15.2";
   const natsRelease = release("nats-io/nats-server", `v${nats}`);
-  const kubernetes = "1.34.4";
+  const kubernetes = KUBERNETES;
   const kubernetesBinaries = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
   const kwok = "0.8.0";
   const pulumi = "3.259.0";
@@ -242,24 +250,22 @@ export function toolCatalog(homes: Homes = defaultHomes(), sites: typeof officia
 /** What tests need beyond the platform, and users do not: brought by the suite that uses it. */
 export function testCatalog(homes: Homes = defaultHomes(), sites: typeof officialSites = officialSites): ToolGroup[] {
   const { os, arch } = platform();
+  const { release, cached, goDirectory } = placesOf(homes, sites);
   const prometheus = "3.13.5";
-  const release = `${sites.github}/prometheus/prometheus/releases/download/v${prometheus}`;
+  const prometheusRelease = release("prometheus/prometheus", `v${prometheus}`);
   return [
     {
-      name: "prometheus",
-      version: prometheus,
-      directory: join(homes.cache, `prometheus-${prometheus}`),
-      bin: "bin",
+      ...cached("prometheus", prometheus),
       binaries: [{ name: "promtool", version: ["--version"] }],
       assets: [
         {
-          url: `${release}/prometheus-${prometheus}.${os}-${arch}.tar.gz`,
-          sums: `${release}/sha256sums.txt`,
+          url: `${prometheusRelease}/prometheus-${prometheus}.${os}-${arch}.tar.gz`,
+          sums: `${prometheusRelease}/sha256sums.txt`,
           holds: { directory: `prometheus-${prometheus}.${os}-${arch}` },
         },
       ],
       recipe: {
-        directory: dataOf("./go/prometheus"),
+        directory: goDirectory("prometheus"),
         // As a Go module, version 3.x.y is v0.3xx.y.
         source: "github.com/prometheus/prometheus@v0.313.5",
         packages: { promtool: "github.com/prometheus/prometheus/cmd/promtool" },

@@ -1,10 +1,10 @@
-import { join } from "node:path";
 import {
-  dataOf,
   defaultHomes,
   type Homes,
+  KUBERNETES,
   kubernetesVersion,
   officialSites,
+  placesOf,
   platform,
   type ToolGroup,
 } from "./catalog.ts";
@@ -15,16 +15,9 @@ import {
  */
 export function nodeCatalog(homes: Homes = defaultHomes(), sites: typeof officialSites = officialSites): ToolGroup[] {
   const { arch } = platform();
-  const release = (repository: string, tag: string) => `${sites.github}/${repository}/releases/download/${tag}`;
-  const cached = (name: string, version: string) => ({
-    name,
-    version,
-    directory: join(homes.cache, `${name}-${version}`),
-    bin: "bin",
-  });
-  const goDirectory = (name: string) => dataOf(`./go/${name}`);
+  const { release, cached, goDirectory } = placesOf(homes, sites);
 
-  const kubelet = "1.34.4";
+  const kubelet = KUBERNETES;
   const kubeletUrl = `${sites.kubernetes}/v${kubelet}/bin/linux/${arch}/kubelet`;
   // The last of their lines that take control groups of version 1, like kubelets up to 1.34.
   const containerd = "2.1.9";

@@ -1,5 +1,5 @@
 /** The matrix: which write of which act is struck how, on which side, and what comes after; and samples of it. */
-import { shuffled } from "../support/sample.ts";
+import { novel, shuffled } from "../support/sample.ts";
 import type { Point, Side } from "./gate.ts";
 import { type Act, acts } from "./life.ts";
 
@@ -53,12 +53,11 @@ function makingSlots({ create, "create without slots": points }: Recording): Poi
 
 /** Drawn by the seed: every write of every act, on one of its sides, every fault and sequel of every act, and others up to a number. */
 export function sample(cases: Case[], number: number): Case[] {
-  const seen = new Set<string>();
-  const novel = ({ act, point, side, fault, sequel }: Case) => {
-    const aspects = [`${act} ${point.name}`, `${act} ${side} ${fault} ${sequel}`];
-    return aspects.filter((aspect) => !seen.has(aspect) && seen.add(aspect)).length > 0;
-  };
-  const { chosen = [], others = [] } = Object.groupBy(shuffled(cases), (each) => (novel(each) ? "chosen" : "others"));
+  const isNovel = novel(({ act, point, side, fault, sequel }: Case) => [
+    `${act} ${point.name}`,
+    `${act} ${side} ${fault} ${sequel}`,
+  ]);
+  const { chosen = [], others = [] } = Object.groupBy(shuffled(cases), (each) => (isNovel(each) ? "chosen" : "others"));
   return [...chosen, ...others.slice(0, Math.max(0, number - chosen.length))];
 }
 

@@ -18,3 +18,9 @@ export function sampled<T>(items: readonly T[], count: number): T[] {
   const chosen = new Set(shuffled(items).slice(0, count));
   return items.filter((item) => chosen.has(item));
 }
+
+/** @returns a filter that lets pass whatever has an aspect that nothing before it had */
+export function novel<T>(aspectsOf: (each: T) => string[]): (each: T) => boolean {
+  const seen = new Set<string>();
+  return (each) => aspectsOf(each).filter((aspect) => !seen.has(aspect) && seen.add(aspect)).length > 0;
+}

@@ -13,16 +13,11 @@ const STEPS = 4;
 describe(`a tenant's topology, through faults and rivals (${seedText})`, () => {
   let stores: Stores;
   const realm = newRealm();
-  let tenants = 0;
 
   before(() => {
     stores = newProcess();
   });
   after(tidy);
-
-  /** Of a stack of its own: a run of one ends no run of another. */
-  const tenantOf = async (): Promise<Tenant> =>
-    provision(stores, await newLedger(stores), `${realm}/flow-${++tenants}`, SHARE);
 
   /** Runs to its end what was interrupted, as often as a person would. */
   async function settle(tenant: Tenant, state: State, wanted: Wanted): Promise<void> {
@@ -48,7 +43,7 @@ describe(`a tenant's topology, through faults and rivals (${seedText})`, () => {
     );
     const sequence = fc.tuple(fc.array(step, { minLength: 2, maxLength: STEPS }), name, phase);
     // One tenant for all: from wherever a sequence left it, the next one goes on.
-    const tenant = await tenantOf();
+    const tenant = await provision(stores, await newLedger(stores), `${realm}/flow`, SHARE);
     let state = newState();
     const property = fc.asyncProperty(sequence, async ([steps, last, lastPhase]) => {
       for (const each of steps) {

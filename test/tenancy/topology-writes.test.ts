@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Stores } from "../../components/tenancy/access.ts";
 import { readTopology } from "../../components/tenancy/topology-record.ts";
-import { seedText, shuffled } from "../support/sample.ts";
+import { novel, seedText, shuffled } from "../support/sample.ts";
 import { type Fault, faults, faulty } from "./faults.ts";
 import { natsOf, newLedger, newProcess, newRealm, provision, type Tenant, tidy } from "./scene.ts";
 import { assertIs, down, newState, passActs, plans, SHARE, type State, up, type Wanted } from "./topology-engine.ts";
@@ -170,10 +170,8 @@ describe(`a run that changes a topology and fails at any of its writes (${seedTe
     const cases: Case[] = recorded.flatMap(({ name, writes }) =>
       writes.flatMap((write, at) => faults.map((fault) => ({ name, at, write, fault }))),
     );
-    const seen = new Set<string>();
-    const novel = ({ name, write, fault }: Case) =>
-      [name, write, fault].filter((aspect) => !seen.has(aspect) && seen.add(aspect)).length > 0;
-    const queue = everything ? shuffled(cases) : shuffled(cases).filter(novel);
+    const isNovel = novel(({ name, write, fault }: Case) => [name, write, fault]);
+    const queue = everything ? shuffled(cases) : shuffled(cases).filter(isNovel);
     const failures: string[] = [];
     let played = 0;
     const worker = async () => {
