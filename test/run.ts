@@ -12,9 +12,11 @@ import { tmpdir } from "node:os";
 import { delimiter, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { audit } from "../components/tenancy/audit.ts";
 import { down, environment, up } from "../dev/platform/index.ts";
 import { ensureTools, toolPath } from "../dev/tools/index.ts";
 import { isAlive } from "../dev/tools/lock.ts";
+import { withStores } from "./e2e/scene.ts";
 import type { Counts } from "./reporter.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -76,11 +78,23 @@ async function runAlone(): Promise<void> {
 async function run({ home, platform }: Lane): Promise<void> {
   try {
     const env = await platform;
-    for (let suite = queue.shift(); suite; suite = queue.shift()) await mocha([suite], env, "pipe");
+    for (let suite = queue.shift(); suite; suite = queue.shift()) {
+      await mocha([suite], env, "pipe");
+      for (const left of await leftOn(env)) fail(`${suite}: leaves ${left}, which the suites after it see`);
+    }
   } catch (error) {
     fail(`the embedded platform: ${(error as Error).message}`);
   }
   await stop(home).catch((error: Error) => fail(`the embedded platform: ${error.message}`));
+}
+
+/** What the audit sees on a platform that should be as it was when it began. */
+async function leftOn(env: NodeJS.ProcessEnv): Promise<string[]> {
+  const { tenants, findings } = await withStores(env, audit);
+  return [
+    ...tenants.map(({ logicalName }) => `tenant '${logicalName}'`),
+    ...findings.map(({ kind, name }) => `${kind} '${name}'`),
+  ];
 }
 
 /** Brings the tools and a platform. */

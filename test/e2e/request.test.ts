@@ -6,8 +6,9 @@ import { parse } from "yaml";
 import { ask } from "../../cli/request.ts";
 import { openStores, type Stores } from "../../components/tenancy/access.ts";
 import { requireInside } from "../../components/tenancy/inside.ts";
+import type { Snapshot } from "../../components/tenancy/outside.ts";
 import { resolveAccess } from "../../components/tenancy/resolve-access.ts";
-import { Project, ROOT, STACK } from "./scene.ts";
+import { assertUntouched, Project, ROOT, STACK, snapshot } from "./scene.ts";
 import { assertNoneIn, secretsOf } from "./secrets.ts";
 
 describe("ringfence request", () => {
@@ -16,16 +17,18 @@ describe("ringfence request", () => {
   const seen: Record<string, string> = {};
   let project: Project;
   let stores: Stores;
+  let outside: Snapshot;
 
   before(async () => {
+    outside = await snapshot(env);
     stores = openStores(resolveAccess("platform", () => undefined));
     project = new Project(env, { pools: {}, pipelines: { echo } });
     await project.pulumi("stack", "init");
     await project.pulumi("up", "--yes", "--skip-preview");
   });
   after(async () => {
-    await stores.close();
-    await project.close();
+    await stores?.close();
+    project?.close();
   });
 
   const request = async (code: number, ...args: string[]) => {
@@ -83,5 +86,11 @@ describe("ringfence request", () => {
 
   it("tells no secret", async () => {
     assertNoneIn(seen, await secretsOf(project, env));
+  });
+
+  it("is over with the pipeline", async () => {
+    await project.pulumi("destroy", "--yes", "--skip-preview");
+    assert.match((await request(1, "1")).output, /^error: pipeline: found '\S+\/echo'; expected one that is up/m);
+    await assertUntouched(env, outside);
   });
 });
