@@ -253,6 +253,27 @@ describe("the dynamic resources", () => {
     await tenantClaim.delete("", anew as tenantClaim.TenantClaimState);
   });
 
+  it("put another ledger in the place of one whose destroy Pulumi never heard the end of", async () => {
+    const inputs = { platform };
+    const { id } = await ledger.create(inputs);
+    assert.deepEqual((await ledger.diff(id, inputs, inputs)).replaces, []);
+    const key = keys.stack(id);
+    await stores.etcd.txn([], [op.put(key, JSON.stringify({ state: "closing", run: 1 }))]);
+    assert.deepEqual((await ledger.diff(id, inputs, inputs)).replaces, ["platform"]);
+    await ledger.delete(id, inputs);
+    assert.deepEqual((await ledger.diff(id, inputs, inputs)).replaces, ["platform"]);
+    await ledger.delete(id, inputs);
+  });
+
+  it("leave a ledger in its place that has claims, although somebody took its record away", async () => {
+    const inputs = { platform };
+    const { id } = await ledger.create(inputs);
+    await tenantClaim.create({ ...claimInputs, owner: id, logicalName: `${realm}/kept` });
+    await stores.etcd.txn([], [op.remove(keys.stack(id))]);
+    assert.equal((await ledger.diff(id, inputs, inputs)).changes, false);
+    await ledger.delete(id, inputs);
+  });
+
   it("call a claim that the registry lacks an error with a way out, never gone", async () => {
     const key = keys.claim(logicalName);
     const { value } = (await stores.etcd.get(key)) ?? assert.fail();

@@ -6,6 +6,7 @@ import { VisibleError } from "../../plan/visible-error.ts";
 import type { Stores } from "../../tenancy/access.ts";
 import { createLedger, deleteLedger, ledgerState } from "../../tenancy/ledger.ts";
 import { RESTORED } from "../../tenancy/live-claim.ts";
+import { listClaims } from "../../tenancy/registry.ts";
 import { announce, changed, checked, STUB_VERSION, storesOf } from "../wire.ts";
 
 export { configure } from "../wire.ts";
@@ -21,8 +22,8 @@ export const check = async (_olds: LedgerInputs, news: LedgerInputs) => checked(
 
 export async function diff(id: string, olds: LedgerInputs, news: LedgerInputs): Promise<dynamic.DiffResult> {
   const replaces = changed(olds, news, ["platform"]);
-  // A destroy was killed in its last step: nothing is created for this ledger any more, so another one takes its place.
-  if (replaces.length === 0 && (await ledgerState(await storesOf(olds), id)) === "closing") replaces.push("platform");
+  // Nothing is created for such a ledger any more, so another one takes its place.
+  if (replaces.length === 0 && (await isOver(await storesOf(olds), id))) replaces.push("platform");
   return {
     changes: replaces.length > 0 || changed(olds, news, ["stub"]).length > 0,
     replaces,
@@ -39,6 +40,15 @@ export async function read(id: string, props: LedgerInputs): Promise<dynamic.Rea
   const recorded = await ledgerState(stores, id);
   if (!recorded) await requireNoNamespaces(stores, id);
   return recorded ? { id, props, inputs: props } : { id: "", props: {} };
+}
+
+/** Whether a destroy was killed in its last step, or right after it: then nobody has heard of anything of the ledger's. */
+async function isOver(stores: Stores, ledger: string): Promise<boolean> {
+  const recorded = await ledgerState(stores, ledger);
+  if (recorded) return recorded === "closing";
+  if ((await listClaims(stores.etcd, ledger)).length > 0) return false;
+  await requireNoNamespaces(stores, ledger);
+  return true;
 }
 
 /**
