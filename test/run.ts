@@ -110,7 +110,7 @@ async function start(home: string): Promise<NodeJS.ProcessEnv> {
 
 async function stop(at: string): Promise<void> {
   await down({ home: at });
-  rmSync(at, { recursive: true, force: true });
+  rmSync(at, { recursive: true, force: true, maxRetries: 10 });
 }
 
 /** Stops what killed runs left: their homes carry the pid. */

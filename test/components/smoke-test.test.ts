@@ -65,7 +65,8 @@ describe("a smoke test's command", () => {
   };
   beforeEach(() => {
     bin = mkdtempSync(join(tmpdir(), "ringfence-smoke-"));
-    tool("kubectl", `echo "Forwarding from 127.0.0.1:4711 -> 8000"; echo $$ >"$0.pid"; exec sleep 60`);
+    // Its pid first: once it forwards it may be ended at any moment.
+    tool("kubectl", `echo $$ >"$0.pid"; echo "Forwarding from 127.0.0.1:4711 -> 8000"; exec sleep 60`);
   });
   afterEach(() => rmSync(bin, { recursive: true }));
 

@@ -124,7 +124,7 @@ describe("an adapter under steady traffic", function () {
           engine: {
             image: "ringfence.dev/stand-in-engine:1",
             command: ["node", "/ringfence/test/support/stand-in-engine.ts"],
-            env: { PORT: "8000", MODEL: "base", START_MS: "300", ROLLED: String(rolled) },
+            env: { PORT: "8000", MODEL: "base", START_MS: "2000", ROLLED: String(rolled) },
             ports: { http: 8000 },
             probes: { readiness: { path: "/health", port: "http", periodSeconds: 1, failureThreshold: 10 } },
             availability: { propagationSeconds: 5, shutdownGraceSeconds: 5 },

@@ -8,7 +8,7 @@ export interface Ended {
   code: number | null;
   signal: NodeJS.Signals | null;
   stdout: string;
-  /** stdout and stderr, as they came. */
+  /** stdout and stderr, line by line as they came. */
   output: string;
 }
 
@@ -24,13 +24,20 @@ export class Command {
 
   constructor(command: string, args: string[], { cwd, env }: { cwd: string; env: NodeJS.ProcessEnv }) {
     this.child = spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
-    this.child.stdout?.on("data", (chunk: Buffer) => {
-      this.#stdout += chunk;
-      this.output += chunk;
-    });
-    this.child.stderr?.on("data", (chunk: Buffer) => {
-      this.output += chunk;
-    });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      // By whole lines, for those of the other stream must not come amid one.
+      let line = "";
+      stream?.setEncoding("utf8").on("data", (text: string) => {
+        if (stream === this.child.stdout) this.#stdout += text;
+        line += text;
+        const end = line.lastIndexOf("\n") + 1;
+        this.output += line.slice(0, end);
+        line = line.slice(end);
+      });
+      stream?.on("end", () => {
+        this.output += line;
+      });
+    }
     this.ended = new Promise((resolve, reject) => {
       const line = [command, ...args].join(" ");
       const deadline = setTimeout(() => {
@@ -82,14 +89,19 @@ export function processesWith(variable: string, commandLine = ""): number[] {
     });
 }
 
-/** Waits until a process has nothing left to do: it uses no processor time for a second. */
+/** Waits until a process has nothing left to do: it uses no processor time for a second, or is gone. */
 export async function idle(pid: number): Promise<void> {
-  const used = () =>
-    readFileSync(`/proc/${pid}/stat`, "utf8")
-      .replace(/^.*\) /, "")
-      .split(" ")
-      .slice(11, 13)
-      .join();
+  const used = () => {
+    try {
+      return readFileSync(`/proc/${pid}/stat`, "utf8")
+        .replace(/^.*\) /, "")
+        .split(" ")
+        .slice(11, 13)
+        .join();
+    } catch {
+      return "gone";
+    }
+  };
   let last = { used: used(), at: Date.now() };
   await until({
     what: `process ${pid} to become idle`,

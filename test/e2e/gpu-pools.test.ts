@@ -69,12 +69,18 @@ describe("a pipeline on pools of slices and shares", () => {
         assert.equal(spec.priority, priority);
       }
     }
-    const quota = await kubectl<{ spec: { hard: object }; status: { used: object } }>(
-      ...["get", "resourcequota", "gpus", "-n", namespace],
-    );
-    // A pod more of each vertex that there is room for: the shared pool has none.
-    assert.deepEqual(quota.spec.hard, { "requests.nvidia.com/gpu": "32", "requests.nvidia.com/mig-1g.10gb": "6" });
-    assert.deepEqual(quota.status.used, { "requests.nvidia.com/gpu": "28", "requests.nvidia.com/mig-1g.10gb": "4" });
+    await until({
+      what: "the quota",
+      within: 120,
+      attempt: async () => {
+        const { spec, status } = await kubectl<{ spec: { hard: object }; status: { used: object } }>(
+          ...["get", "resourcequota", "gpus", "-n", namespace],
+        );
+        // A pod more of each vertex that there is room for: the shared pool has none.
+        assert.deepEqual(spec.hard, { "requests.nvidia.com/gpu": "32", "requests.nvidia.com/mig-1g.10gb": "6" });
+        assert.deepEqual(status.used, { "requests.nvidia.com/gpu": "28", "requests.nvidia.com/mig-1g.10gb": "4" });
+      },
+    });
   });
 
   it("is refused by the preview when it asks for more than its pool and its quota hold", async () => {

@@ -111,11 +111,18 @@ describe(`a killed pulumi (${seedText})`, () => {
   it("can do no harm by a provider that wakes up after the destroy", async () => {
     const pushing = async ({ etcd }: Stores) =>
       (await listClaims(etcd)).some(({ claim }) => claim.open && claim.accounts.length > 0);
-    /** @returns a provider that stands still in the middle of a push; undefined when it was done before it could be stopped */
+    /** @returns a provider that stands still in the middle of a push; undefined when it was done before it was seen, or stopped */
     const stopped = async (): Promise<number | undefined> => {
       const others = providers();
       const running = up();
-      const pulumi = await reached(running, "the NATS account is being pushed", pushing);
+      const pulumi = await reached(running, "the NATS account is being pushed", pushing).catch(async (missed) => {
+        if ((await running.ended).code !== 0) throw missed;
+        return undefined;
+      });
+      if (pulumi === undefined) {
+        await project.ringfence(0, "destroy");
+        return undefined;
+      }
       const [zombie = assert.fail("no provider")] = providers().filter((pid) => !others.includes(pid));
       process.kill(pulumi, "SIGKILL");
       // Not before: what is stopped while its parent dies gets a SIGHUP.

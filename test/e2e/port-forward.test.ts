@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Snapshot } from "../../components/tenancy/outside.ts";
+import { until } from "../../dev/platform/wait.ts";
 import { Kubelet } from "../support/kubelet.ts";
 import { assertUntouched, chat, Project, snapshot, temporary } from "./scene.ts";
 
@@ -51,7 +52,9 @@ describe("a stack whose stores only the cluster reaches", () => {
     assert.match(stdout, new RegExp(`${project.realm}/chat`));
     const { output } = await project.pulumi("destroy", "--yes", "--skip-preview");
     assert.match(output, /released .*\/chat: .*residue 0/);
-    assert.deepEqual(project.processes(), []);
+    // One that was told to end may take a moment.
+    const ended = async () => assert.deepEqual(project.processes(), []);
+    await until({ what: "the end of its processes", within: 10, attempt: ended });
     await assertUntouched(process.env, outside);
   });
 

@@ -19,6 +19,7 @@ import { openStores, type Stores } from "../../components/tenancy/access.ts";
 import { audit, type Finding } from "../../components/tenancy/audit.ts";
 import { compareSnapshots, type Snapshot, takeSnapshot } from "../../components/tenancy/outside.ts";
 import { down, environment, startServer, stopServer, type TlsOption, up } from "../../dev/platform/index.ts";
+import { send } from "../../dev/platform/processes.ts";
 import { ensureTools } from "../../dev/tools/index.ts";
 import { Command, type Ended, processesWith } from "./command.ts";
 
@@ -81,7 +82,7 @@ export class OwnPlatform {
 
   async close(): Promise<void> {
     await down({ home: this.home });
-    rmSync(this.home, { recursive: true });
+    rmSync(this.home, { recursive: true, maxRetries: 10 });
   }
 }
 
@@ -166,8 +167,9 @@ export class Project {
 
   /** Ends what killed commands left running, and removes the project. */
   close(): void {
-    for (const pid of this.processes()) process.kill(pid, "SIGKILL");
-    rmSync(this.directory, { recursive: true });
+    // Some may be about to end by themselves, and to write a last time.
+    for (const pid of this.processes()) send(pid, "SIGKILL");
+    rmSync(this.directory, { recursive: true, maxRetries: 10 });
   }
 }
 
@@ -201,9 +203,13 @@ export async function assertUntouched(env: NodeJS.ProcessEnv, before: Snapshot):
 export const findings = (env: NodeJS.ProcessEnv): Promise<Finding[]> =>
   withStores(env, async (stores) => (await audit(stores)).findings);
 
+/** etcdctl's own are 2 and 5 s, which is little for a log-in on a busy machine. */
+const PATIENCE = { ETCDCTL_DIAL_TIMEOUT: "30s", ETCDCTL_COMMAND_TIMEOUT: "30s" };
+
 /** etcdctl, as the shell of `ringfence dev env` has it. */
 export async function etcdctl(env: NodeJS.ProcessEnv, ...args: string[]): Promise<string> {
-  const { code, output, stdout } = await new Command("etcdctl", args, { cwd: ROOT, env }).ended;
+  const { code, output, stdout } = await new Command("etcdctl", args, { cwd: ROOT, env: { ...PATIENCE, ...env } })
+    .ended;
   assert.equal(code, 0, `etcdctl ${args.join(" ")}\n${output}`);
   return stdout;
 }

@@ -11,6 +11,7 @@ import type { Stores } from "../../components/tenancy/access.ts";
 import { natsInside, requireInside } from "../../components/tenancy/inside.ts";
 import type { Snapshot } from "../../components/tenancy/outside.ts";
 import { topologyStatus } from "../../components/tenancy/topology-status.ts";
+import { send } from "../../dev/platform/processes.ts";
 import { until } from "../../dev/platform/wait.ts";
 import { readNotes } from "../runtime/flow-notes.ts";
 import type { VertexSpec } from "../runtime/flow-process.ts";
@@ -242,7 +243,7 @@ describe("a pipeline's topology and lifecycle (articles 003 and 004)", () => {
     const from = events.now;
     const command = project.pulumiSpawn("up", "--yes", "--skip-preview");
     await command.reaches("it drains", async () => /draining .*messages? left in out_0/.test(command.output));
-    for (const pid of project.processes()) process.kill(pid, "SIGKILL");
+    for (const pid of project.processes()) send(pid, "SIGKILL");
     await command.ended;
     await events.first(from, "the source is told", toZero("in"));
     assert.deepEqual(events.since(from).filter(toZero("out")), [], "'out' was told to end before all was drained");

@@ -77,7 +77,7 @@ describe("Observability on a cluster", () => {
   after(async () => {
     await stack?.destroy();
     await removeCrds?.();
-    if (directory) rmSync(directory, { recursive: true });
+    if (directory) rmSync(directory, { recursive: true, maxRetries: 10 });
   });
 
   it("is refused at preview where prometheus-operator is not", async () => {

@@ -52,7 +52,7 @@ describe("the packed tarball", () => {
     const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", place], { cwd: checkout, env });
     tarball = join(place, JSON.parse(stdout)[0].filename);
   });
-  after(() => rmSync(place, { recursive: true }));
+  after(() => rmSync(place, { recursive: true, maxRetries: 10 }));
 
   it("leaves the checkout's package.json as it was", () => {
     const { exports } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8"));

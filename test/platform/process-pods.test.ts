@@ -160,7 +160,9 @@ describe("process pods", () => {
   });
 
   it("are ready when their probes and gates say so, and start again when they die or fall ill", async () => {
-    const probe = { httpGet: { path: "/healthy", port: "http" }, periodSeconds: 1, failureThreshold: 1 };
+    // Ill is who says so, not who is slow on a busy machine.
+    const times = { periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1 };
+    const probe = { httpGet: { path: "/healthy", port: "http" }, ...times };
     const gate = "ringfence.dev/loaded";
     await create("probed", {
       readinessGates: [{ conditionType: gate }],
@@ -168,7 +170,7 @@ describe("process pods", () => {
       containers: [
         container("probed", "main", {
           ports: [{ name: "http", containerPort: 8080 }],
-          startupProbe: { ...probe, failureThreshold: 30 },
+          startupProbe: { ...probe, failureThreshold: 60 },
           readinessProbe: probe,
           livenessProbe: { ...probe, failureThreshold: 2 },
         }),
@@ -227,6 +229,7 @@ describe("process pods", () => {
   it("start native sidecars before, and end them after, the containers that they serve", async () => {
     const set = { END_MS: "100" };
     await create("staffed", {
+      terminationGracePeriodSeconds: 60,
       initContainers: [
         container("staffed", "init", {
           command: ["node", "-e", `fs.appendFileSync(${JSON.stringify(join(directory, "staffed"))}, "init ran 0\\n")`],
@@ -234,7 +237,7 @@ describe("process pods", () => {
         container("staffed", "sidecar", {
           restartPolicy: "Always",
           set: { ...set, PORT: "8081" },
-          startupProbe: { httpGet: { path: "/healthy", port: 8081 }, periodSeconds: 1 },
+          startupProbe: { httpGet: { path: "/healthy", port: 8081 }, periodSeconds: 1, failureThreshold: 60 },
         }),
       ],
       containers: [container("staffed", "main", { set })],

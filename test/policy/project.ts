@@ -62,7 +62,7 @@ export class Project {
   }
 
   close(): void {
-    rmSync(this.directory, { recursive: true });
+    rmSync(this.directory, { recursive: true, maxRetries: 10 });
   }
 }
 

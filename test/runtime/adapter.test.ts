@@ -39,6 +39,17 @@ describe("an adapter's loader", () => {
     });
     await scene.sees(pod, "says nothing", ({ labels, message }) => labels.length === 0 && message === "");
   }
+  /** Waits for an Event: it comes beside what the pod says, and of one failure there are soon several. */
+  const tells = (type: string, reason: string, message: RegExp) =>
+    until({
+      what: `an Event ${reason}`,
+      within: 90,
+      attempt: async () => {
+        const events = await scene.events(pod);
+        const told = events.some((each) => each.type === type && each.reason === reason && message.test(each.message));
+        assert.ok(told, JSON.stringify(events.map((each) => each.message)));
+      },
+    });
   const failed = (why: RegExp) => (state: { labels: string[]; message: string; open: boolean }) =>
     why.test(state.message) && state.labels.length === 0 && state.open;
 
@@ -51,8 +62,7 @@ describe("an adapter's loader", () => {
     const record = await scene.want("sql", artifact("one"), { graceSeconds: 0 });
     await scene.sees(pod, "is labelled", labelled(loadedLabel(record)));
     assert.deepEqual(await pod.models(), [loadedName(record)]);
-    const events = await scene.events(pod);
-    assert.ok(events.some(({ type, reason }) => type === "Normal" && reason === "AdapterLoaded"));
+    await tells("Normal", "AdapterLoaded", /./);
   });
 
   it("takes the label away when the engine ends, closes the gate, and loads again when another is there", async () => {
@@ -113,8 +123,7 @@ describe("an adapter's loader", () => {
     assert.deepEqual(state.labels, [loadedLabel(second)]);
     assert.ok(state.open, "a failed load does not take the pod away");
     assert.match(state.message, new RegExp(`^${loadedName(missing)}: the engine answered 404 `));
-    const warned = (await scene.events(pod)).find(({ type }) => type === "Warning");
-    assert.match(warned?.message ?? "", /No adapter found.*try 1, the next in \d+ s/);
+    await tells("Warning", "AdapterLoadFailed", /No adapter found.*try 1, the next in \d+ s/);
     await scene.remove("Service", "sql");
     await forget("sql");
   });

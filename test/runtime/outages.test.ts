@@ -45,29 +45,34 @@ describe("an outage of etcd or NATS under load", () => {
     (
       await etcdOf(scene.tenant).getAll().prefix(`${scene.tenant.etcd.prefix}runtime/v1/instances/${endpoint}/`).keys()
     ).sort();
+  /** The keys of two workers, once both are there: one that waits for a processor longer than its lease lives registers again. */
+  const registeredBoth = async (endpoint: string) => {
+    let keys: string[] = [];
+    await eventually(`both of ${endpoint} are registered`, async () => {
+      keys = await registered(endpoint);
+      return keys.length === 2;
+    });
+    return keys;
+  };
 
   it("serves on without etcd for longer than the leases, and registers each worker again, once", async () => {
     const workers = await scene.workers("no-etcd", 2);
     const load = scene.load(client, "no-etcd");
     await untilAnswered(load, 20);
-    // A worker that has to wait for a processor longer than its lease lives registers again.
-    await eventually("both are registered", async () => (await registered("no-etcd")).length === 2);
-    const before = await registered("no-etcd");
+    const before = await registeredBoth("no-etcd");
     await outage("etcd", async () => {
       // etcd grants two seconds at least; its clock stands still while it is away, so that a lease outlives a restart.
       await eventually("the workers have said so", () => workers.every(({ said }) => said().includes("serving on")));
       await untilAnswered(load, 100);
     });
-    await eventually("etcd answers", async () => (await registered("no-etcd")).length === 2);
-    assert.deepEqual(await registered("no-etcd"), before);
+    assert.deepEqual(await registeredBoth("no-etcd"), before);
     // Their keys are taken away as etcd does when it alone went on: by revoking their leases.
     const admin = etcdOf(scene.tenant);
     for (const key of before) {
       const { kvs } = await admin.getAll().prefix(key).exec();
       await admin.leaseClient.leaseRevoke({ ID: kvs[0]?.lease ?? "" });
     }
-    await eventually("both are registered again", async () => (await registered("no-etcd")).length === 2);
-    assert.deepEqual(await registered("no-etcd"), before);
+    assert.deepEqual(await registeredBoth("no-etcd"), before);
     await eventually("both say so", () =>
       workers.every(({ said }) => /its lease was lost .* registered again/.test(said())),
     );
@@ -105,7 +110,7 @@ describe("an outage of etcd or NATS under load", () => {
     const inside = await scene.client({ env });
     const load = scene.load(inside, "proxied", { idempotent: true });
     await untilAnswered(load, 20);
-    await eventually("both are registered", async () => (await registered("proxied")).length === 2);
+    await registeredBoth("proxied");
     victim.process.kill("SIGKILL");
     const known = () => inside.instances("proxied").map(({ id }) => id);
     await eventually("it is forgotten", () => known().join() === survivor.instance);

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { CoreV1Api, KubeConfig, RbacAuthorizationV1Api } from "@kubernetes/client-node";
+import { until } from "../../components/stores/errors.ts";
 import { Kubernetes } from "../../components/stores/kubernetes.ts";
 
 describe("Kubernetes", () => {
@@ -77,6 +78,12 @@ describe("Kubernetes", () => {
     assert.equal(found.spec.claimRef?.namespace, "nowhere");
     assert.equal(found.spec.persistentVolumeReclaimPolicy, "Retain");
     await core.deletePersistentVolume({ name });
+    // The suites that come after this one take snapshots of the cluster.
+    const gone = async () => (await kubernetes.persistentVolumes()).every(({ metadata }) => metadata.name !== name);
+    await until(async () => (await gone()) || undefined, {
+      deadlineMs: 120_000,
+      late: () => new Error(`volume ${name} is still there`),
+    });
   });
 
   it("says what the server refused, and that it answered", async () => {

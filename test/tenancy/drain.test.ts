@@ -173,7 +173,7 @@ describe("the gate between sources and the rest", () => {
     assert.equal(await software.count("cat_1"), 2);
     software.forward("cat_1", "out_0");
     software.forward("out_0");
-    await up(stores, tenant, state, { plan: through, phase: "Paused", graceSeconds: 60 });
+    await up(stores, tenant, state, { plan: through, phase: "Paused", graceSeconds: GRACE });
     assert.deepEqual([state.gate?.outcome, software.read.out_0], ["drained", 2]);
     await up(stores, tenant, state, { plan: through, phase: "Running" });
     await assertIs(stores, tenant, through);

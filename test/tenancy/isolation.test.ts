@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type Etcd3, type IPermissionRequest, type IWatchResponse, Range } from "etcd3";
 import { connect, credsAuthenticator, type NatsConnection, StringCodec } from "nats";
+import { until } from "../../components/stores/errors.ts";
 import { decodeAccount } from "../../components/stores/nats-jwt.ts";
 import type { Stores } from "../../components/tenancy/access.ts";
 import {
@@ -201,12 +202,18 @@ describe("a tenant with its own credentials", () => {
 
     it("is shown its own connections alone by the requests that NATS opens to every account", async () => {
       for (const subject of ["$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.ACCOUNT.PING.CONNZ"]) {
-        const answer = await own.request(subject, JSON.stringify({ acc: search.nats.account }), { timeout: 60_000 });
-        const { connections } = answer.json<{ data: { connections: Array<{ cid: number }> } }>().data;
-        assert.deepEqual(
-          connections.map(({ cid }) => cid),
-          [own.info?.client_id],
-        );
+        const connected = async () => {
+          const answer = await own.request(subject, JSON.stringify({ acc: search.nats.account }), { timeout: 60_000 });
+          const { connections } = answer.json<{ data: { connections: Array<{ cid: number }> } }>().data;
+          return connections.map(({ cid }) => cid);
+        };
+        const before = await connected();
+        assert(!before.includes(theirs.info?.client_id ?? assert.fail()), "it is shown the neighbour's");
+        // Those of its own that it has closed go a moment later.
+        await until(async () => (String(await connected()) === String(own.info?.client_id) ? true : undefined), {
+          deadlineMs: 60_000,
+          late: async () => new Error(`it is shown the connections ${await connected()}`),
+        });
       }
     });
 

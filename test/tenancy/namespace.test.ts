@@ -171,6 +171,11 @@ describe("a tenant's part of Kubernetes", () => {
       await bind(passing, "Delete");
       await bind(lasting, "Retain");
       assert.equal(await part.drop(), true);
+      // Their controller may hear of it after the namespace is gone.
+      for (const name of [passing, lasting])
+        await comesTrue("the volume is released", async () =>
+          (await core.readPersistentVolume({ name })).status?.phase === "Released" ? true : undefined,
+        );
     });
 
     it("says at once that one would be retained", async () => {
@@ -205,6 +210,11 @@ describe("a tenant's part of Kubernetes", () => {
       await core.deletePersistentVolume({ name: passing });
       await verified;
       await core.deletePersistentVolume({ name: lasting });
+      await comesTrue("the other volume is gone", async () =>
+        (await core.listPersistentVolume()).items.every(({ metadata }) => metadata?.name !== lasting)
+          ? true
+          : undefined,
+      );
     });
   });
 

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, watch } from "node:fs";
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { until } from "../../dev/platform/wait.ts";
 import { ensureTools } from "../../dev/tools/index.ts";
 import { execute, type Scene, says, scene } from "./scene.ts";
 
@@ -103,12 +104,30 @@ describe("tools: builds from Go modules", () => {
   });
 
   it("lets a second process wait for the first and take what it has brought", async () => {
+    const waits = Promise.withResolvers<void>();
     const site = await here.publish(({ url }, response) => {
       if (url === "/SHA256SUMS") return void response.end(`${here.sum}  hello.tar.gz\n`);
-      setTimeout(() => response.end(here.archive), 1500); // the transfer lasts long enough for both to want it
+      // The transfer lasts until the other one waits for it, and never stands still.
+      response.writeHead(200, { "content-length": here.archive.length }).flushHeaders();
+      let sent = 0;
+      const drip = setInterval(() => response.write(here.archive.subarray(sent, ++sent)), 1_000);
+      response.once("close", () => clearInterval(drip));
+      void waits.promise.then(() => {
+        clearInterval(drip);
+        response.end(here.archive.subarray(sent));
+      });
     });
     const catalog = JSON.stringify([here.group(site)]);
-    const both = await Promise.all([1, 2].map(() => execute(process.execPath, [ENSURE, catalog])));
+    const ensured = () => {
+      const running = execute(process.execPath, [ENSURE, catalog]);
+      let said = "";
+      running.child.stderr?.on("data", (text) => {
+        said += text;
+        if (said.includes("waiting for process")) waits.resolve();
+      });
+      return running;
+    };
+    const both = await Promise.all([ensured(), ensured()]);
     const origins = both.map(({ stdout }) => JSON.parse(stdout).hello.origin).sort();
     assert.deepEqual(origins, ["cache", "download"]);
     assert.equal(here.asked.filter((url) => url === "/hello.tar.gz").length, 1);
@@ -140,11 +159,6 @@ function restore(env: Record<string, string | undefined>): void {
 
 /** Waits until `directory` has an entry that fits. */
 async function appears(directory: string, fits: (name: string) => boolean): Promise<void> {
-  await mkdir(directory, { recursive: true });
-  const watcher = watch(directory);
-  try {
-    while (!(await readdir(directory)).some(fits)) await new Promise((resolve) => watcher.once("change", resolve));
-  } finally {
-    watcher.close();
-  }
+  const attempt = async () => assert.ok((await readdir(directory)).some(fits));
+  await until({ what: `an entry in ${directory}`, within: 90, attempt });
 }

@@ -54,7 +54,7 @@ export const colour = pulumi.output(Colour.Red);
 `;
 
 describe("tools: the language host of a built Pulumi CLI", function () {
-  this.timeout(180_000);
+  this.timeout(600_000);
   let directory: string;
   let env: NodeJS.ProcessEnv;
 
@@ -104,7 +104,7 @@ describe("tools: the language host of a built Pulumi CLI", function () {
   }
 
   async function pulumi(cwd: string, ...args: string[]): Promise<string> {
-    const options = { cwd: join(directory, cwd), env, timeout: 120_000 };
+    const options = { cwd: join(directory, cwd), env, timeout: 300_000 };
     const { stdout } = await execute("pulumi", [...args, "--non-interactive"], options);
     return stdout;
   }
