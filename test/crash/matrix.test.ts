@@ -14,8 +14,8 @@ const wanted = process.env.RINGFENCE_CRASH;
 const CASES = 200;
 /** Cases of each act with the whole CLI. */
 const WITH_PULUMI = 2;
-/** Cases after which the platform is looked at. */
-const BATCH = 30;
+/** Cases after which the platform is looked at, which takes as long as graves are kept: 80 s. */
+const BATCH = 75;
 
 /** A case on its way; the suite has a test for each, which waits for its end. */
 interface Playing {
