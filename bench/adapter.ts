@@ -5,8 +5,7 @@
  * one engine that hangs, and the end of the last pod; and how many times as long as with Ringfence each of that takes.
  */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { KubeConfig, type KubernetesObject, KubernetesObjectApi } from "@kubernetes/client-node";
@@ -19,11 +18,10 @@ import {
 } from "../components/plan/adapter.ts";
 import { VERTEX_LABEL } from "../components/plan/labels.ts";
 import { Kubernetes } from "../components/stores/kubernetes.ts";
-import { down, environment, up } from "../dev/platform/index.ts";
-import { ensureTools } from "../dev/tools/index.ts";
 import { NEVER_MS, Track, WAYS, type Way } from "./adapter-track.ts";
 import type { Fields } from "./adapter-ways.ts";
 import { barChart } from "./chart.ts";
+import { openPlatform } from "./platform.ts";
 import { machine, percentile, rounded, saveResults } from "./statistics.ts";
 
 const { values } = parseArgs({
@@ -32,8 +30,7 @@ const { values } = parseArgs({
 const PODS = Number(values.pods);
 const ROUNDS = Number(values.rounds);
 const before = machine();
-const scratch = mkdtempSync(join(tmpdir(), "ringfence-bench-adapter-"));
-const home = join(scratch, "home");
+const { scratch, env, end } = await openPlatform();
 const namespace = `bench-${randomBytes(3).toString("hex")}`;
 const artifact = join(scratch, "artifact");
 const record = {
@@ -50,16 +47,13 @@ const record = {
 try {
   mkdirSync(artifact);
   writeFileSync(join(artifact, "adapter_config.json"), "{}");
-  const found = await ensureTools({ log: () => {} });
-  await up({ home, tools: Object.fromEntries(Object.entries(found).map(([name, { path }]) => [name, path])) });
   await run();
 } finally {
-  await down({ home });
-  rmSync(scratch, { recursive: true, force: true });
+  await end();
 }
 
 async function run(): Promise<void> {
-  const { KUBECONFIG = "" } = environment(home);
+  const { KUBECONFIG = "" } = env;
   const config = new KubeConfig();
   config.loadFromFile(KUBECONFIG);
   const objects = KubernetesObjectApi.makeApiClient(config);

@@ -4,22 +4,18 @@
  * which makes nothing again, and one with ours, which does, as Go's clientv3 does. First nobody comes or goes, then
  * tenants do by Ringfence, then as many in the plain way: role, grant, user, grant, and both deleted again.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import type { Access } from "../components/plan/access.ts";
 import { Etcd, type EtcdAccess } from "../components/stores/etcd.ts";
 import { resolveAccess } from "../components/tenancy/resolve-access.ts";
 import { issue, makeAuthority } from "../dev/platform/certificates.ts";
-import { down, environment, up } from "../dev/platform/index.ts";
-import { ensureTools } from "../dev/tools/index.ts";
 import { barChart } from "./chart.ts";
 import { Child } from "./child.ts";
 import type { Lives } from "./churn-process.ts";
 import { latencies, Neighbour, type NeighbourOptions, type Observed } from "./neighbour.ts";
 import { addUser, etcdctl, startEtcd, startProxy } from "./own-etcd.ts";
+import { openPlatform } from "./platform.ts";
 import { machine, percentile, rounded, saveResults } from "./statistics.ts";
 
 const { values } = parseArgs({
@@ -49,8 +45,9 @@ interface Phase {
   seen: Record<Name, Observed>;
 }
 
-const scratch = mkdtempSync(join(tmpdir(), "ringfence-bench-"));
-const home = join(scratch, "home");
+/** For NATS and Kubernetes; its etcd has nothing to do. */
+const { scratch, env, end } = await openPlatform();
+process.env.RINGFENCE_PLATFORM = env.RINGFENCE_PLATFORM;
 const neighbours: Partial<Record<Name, Neighbour>> = {};
 const closing: Array<() => Promise<void>> = [];
 try {
@@ -63,7 +60,7 @@ try {
   const [direct] = server.access.endpoints as [string];
   const proxy = await startProxy(direct);
   closing.push(proxy.stop);
-  const access: Access = { ...(await bringPlatform()), etcd: server.access };
+  const access: Access = { ...resolveAccess("platform", () => undefined), etcd: server.access };
 
   const admin = new Etcd(server.access);
   for (const name of names) {
@@ -130,8 +127,7 @@ try {
 } finally {
   for (const neighbour of Object.values(neighbours)) await neighbour.stop();
   for (const close of closing.reverse()) await close();
-  await down({ home, progress: console.error });
-  rmSync(scratch, { recursive: true, force: true });
+  await end();
 }
 
 /** Everybody watches the same work. */
@@ -197,12 +193,4 @@ function countOf(messages: string[]): Record<string, number> {
 
 async function authRevision(access: EtcdAccess): Promise<number> {
   return JSON.parse(await etcdctl(access, "auth", "status", "--write-out=json")).authRevision;
-}
-
-/** A whole platform for NATS and Kubernetes; its etcd has nothing to do. */
-async function bringPlatform(): Promise<Access> {
-  const tools = Object.fromEntries(Object.entries(await ensureTools()).map(([name, { path }]) => [name, path]));
-  await up({ home, tools, progress: console.error });
-  process.env.RINGFENCE_PLATFORM = environment(home).RINGFENCE_PLATFORM;
-  return resolveAccess("platform", () => undefined);
 }

@@ -3,22 +3,20 @@
  * that are unread when the pause begins: `pulumi up` from its start to its end, beside the time that the consumers themselves
  * need to handle them all. And how long `compile` takes for 1,000 vertices.
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { PipelineInput } from "../components/plan/spec.ts";
 import { openStores } from "../components/tenancy/access.ts";
 import { requireInside } from "../components/tenancy/inside.ts";
 import { resolveAccess } from "../components/tenancy/resolve-access.ts";
 import { topologyStatus } from "../components/tenancy/topology-status.ts";
-import { down, environment, up } from "../dev/platform/index.ts";
 import { until } from "../dev/platform/wait.ts";
-import { ensureTools, toolPath } from "../dev/tools/index.ts";
 import { barChart } from "./chart.ts";
 import { compileFigures } from "./lifecycle-compile.ts";
 import type { BenchVertex } from "./lifecycle-vertex.ts";
 import { installPackage } from "./package.ts";
+import { openPlatform } from "./platform.ts";
 import { Project } from "./scale-ways.ts";
 import { machine, rounded, saveResults } from "./statistics.ts";
 
@@ -43,12 +41,11 @@ new Pipeline("flow", { platform, ...JSON.parse(readFileSync("pipeline.json", "ut
 `;
 
 const before = machine();
-const scratch = mkdtempSync(join(tmpdir(), "ringfence-bench-lifecycle-"));
-const home = values.home ?? join(scratch, "home");
+// Before there is a platform, which takes a processor's time.
+const compile = compileFigures();
+const { scratch, env, end } = await openPlatform(values.home);
 const [goal, open, notes] = ["goal", "open", "notes"].map((name) => join(scratch, name)) as [string, string, string];
 try {
-  const compile = compileFigures();
-  const env = await platform();
   const project = new Project(
     join(scratch, "project"),
     { env, modules: installPackage(join(scratch, "package")) },
@@ -72,17 +69,7 @@ try {
     machine: before,
   });
 } finally {
-  if (!values.home) await down({ home });
-  rmSync(scratch, { recursive: true });
-}
-
-async function platform(): Promise<NodeJS.ProcessEnv> {
-  const found = await ensureTools({ log: () => {} });
-  if (!values.home)
-    await up({ home, tools: Object.fromEntries(Object.entries(found).map(([name, { path }]) => [name, path])) });
-  // The programs run on the Node.js that runs this.
-  const PATH = [dirname(process.execPath), ...toolPath(found), process.env.PATH].join(delimiter);
-  return { ...process.env, ...environment(home), PATH, PULUMI_SKIP_UPDATE_CHECK: "true" };
+  await end();
 }
 
 /** Writes what the program makes. */

@@ -5,15 +5,12 @@
  * account for each pipeline, and at the end purges and verifies them; the others do none of that.
  */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { down, environment, up } from "../dev/platform/index.ts";
-import { ensureTools, toolPath } from "../dev/tools/index.ts";
 import { barChart } from "./chart.ts";
 import type { Cost } from "./measured.ts";
 import { installPackage } from "./package.ts";
+import { openPlatform } from "./platform.ts";
 import { Kubectl, Plain, Ringfence, type Surroundings, type Way } from "./scale-ways.ts";
 import { machine, percentile, rounded, saveResults } from "./statistics.ts";
 
@@ -32,32 +29,21 @@ const ACTS: Act[] = ["up", "preview", "update", "destroy"];
 type Costs = Record<Act, Cost>;
 
 const before = machine();
-const scratch = mkdtempSync(join(tmpdir(), "ringfence-bench-scale-"));
+const { scratch, env, end } = await openPlatform();
 const sizes: Record<string, Awaited<ReturnType<typeof compare>>> = {};
 try {
   const modules = installPackage(join(scratch, "package"));
-  const env = await platform();
-  addNodes(env);
+  addNodes();
   for (const size of SIZES) {
     sizes[size] = await compare(size, { env, modules });
     save();
   }
 } finally {
-  await down({ home: join(scratch, "home") });
-  rmSync(scratch, { recursive: true });
-}
-
-async function platform(): Promise<NodeJS.ProcessEnv> {
-  const found = await ensureTools({ log: () => {} });
-  const home = join(scratch, "home");
-  await up({ home, tools: Object.fromEntries(Object.entries(found).map(([name, { path }]) => [name, path])) });
-  // The programs run on the Node.js that runs this.
-  const PATH = [dirname(process.execPath), ...toolPath(found), process.env.PATH].join(delimiter);
-  return { ...process.env, ...environment(home), PATH, PULUMI_SKIP_UPDATE_CHECK: "true" };
+  await end();
 }
 
 /** Copies of the platform's first GPU node. */
-function addNodes(env: NodeJS.ProcessEnv): void {
+function addNodes(): void {
   const kubectl = (args: string[], input = "") => execFileSync("kubectl", args, { env, input, encoding: "utf8" });
   const { metadata, spec, status } = JSON.parse(kubectl(["get", "node", "gpu-0", "-o", "json"]));
   const items = Array.from({ length: NODES }, (_, i) => {

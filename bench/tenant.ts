@@ -1,6 +1,5 @@
 /** A tenant on an embedded platform, as a pipeline's vertex finds it. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openStores } from "../components/tenancy/access.ts";
 import { openAccount } from "../components/tenancy/account.ts";
@@ -8,8 +7,7 @@ import { claimTenant } from "../components/tenancy/claim.ts";
 import { createLedger, deleteLedger } from "../components/tenancy/ledger.ts";
 import { openPrefix } from "../components/tenancy/prefix.ts";
 import { resolveAccess } from "../components/tenancy/resolve-access.ts";
-import { down, environment, up } from "../dev/platform/index.ts";
-import { ensureTools } from "../dev/tools/index.ts";
+import { openPlatform } from "./platform.ts";
 
 /** What a vertex finds in its environment. */
 export type Environment = Record<string, string>;
@@ -21,16 +19,12 @@ const MIB = 2 ** 20;
  * @param work gets the environment of one of the tenant's vertices
  */
 export async function withTenant(home: string | undefined, work: (env: Environment) => Promise<void>): Promise<void> {
-  const scratch = mkdtempSync(join(tmpdir(), "ringfence-bench-"));
-  const place = home ?? join(scratch, "home");
+  const { scratch, env, end } = await openPlatform(home);
   try {
-    const tools = Object.fromEntries(Object.entries(await ensureTools()).map(([name, { path }]) => [name, path]));
-    if (home === undefined) await up({ home: place, tools, progress: console.error });
-    process.env.RINGFENCE_PLATFORM = environment(place).RINGFENCE_PLATFORM;
+    process.env.RINGFENCE_PLATFORM = env.RINGFENCE_PLATFORM;
     await onPlatform(scratch, work);
   } finally {
-    if (home === undefined) await down({ home: place, progress: console.error });
-    rmSync(scratch, { recursive: true, force: true });
+    await end();
   }
 }
 
