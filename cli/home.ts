@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { assertNodePossible, environment, type TlsOption, up } from "../dev/platform/index.ts";
-import { ensureTools, nodeCatalog, type Tool, toolPath } from "../dev/tools/index.ts";
+import { ensureTools, nodeCatalog, pathsOf, type Tool, toolPath } from "../dev/tools/index.ts";
 
 /** The project that a command is about: the nearest directory upwards with a Pulumi.yaml, or the current one. */
 export function projectRoot(from = process.cwd()): string {
@@ -33,9 +33,6 @@ export async function bringPlatform(options: PlatformOptions = {}): Promise<Node
   await up({ home, tools: pathsOf(tools), progress, ...rest, ...(nodeTools && { realNode: pathsOf(nodeTools) }) });
   return { ...process.env, ...shellEnvironment(tools) };
 }
-
-const pathsOf = (tools: Record<string, Tool>) =>
-  Object.fromEntries(Object.entries(tools).map(([name, { path }]) => [name, path]));
 
 /** What a shell needs to work with the platform and its tools. */
 export const shellEnvironment = (tools: Record<string, Tool>): Record<string, string> => ({

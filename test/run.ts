@@ -14,7 +14,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { audit } from "../components/tenancy/audit.ts";
 import { down, environment, up } from "../dev/platform/index.ts";
-import { ensureTools, toolPath } from "../dev/tools/index.ts";
+import { ensureTools, pathsOf, toolPath } from "../dev/tools/index.ts";
 import { isAlive } from "../dev/tools/lock.ts";
 import { withStores } from "./e2e/scene.ts";
 import type { Counts } from "./reporter.ts";
@@ -102,8 +102,7 @@ async function start(home: string): Promise<NodeJS.ProcessEnv> {
   const progress = (line: string) => console.log(`  [platform] ${line}`);
   const interrupted = once(interruption.signal, "abort").then(() => assert.fail("interrupted"));
   const found = await Promise.race([ensureTools({ log: progress }), interrupted]);
-  const tools = Object.fromEntries(Object.entries(found).map(([name, { path }]) => [name, path]));
-  await up({ home, tools, progress });
+  await up({ home, tools: pathsOf(found), progress });
   const PATH = [...toolPath(found), process.env.PATH].join(delimiter);
   return { ...process.env, ...environment(home), PATH, NODE_COMPILE_CACHE: join(home, "compile-cache") };
 }

@@ -98,6 +98,10 @@ export async function inspectTools(options: Pick<ToolOptions, "catalog"> = {}): 
   return (await Promise.all(reports)).flat();
 }
 
+/** Where each is. */
+export const pathsOf = (tools: Record<string, Tool>): Record<string, string> =>
+  Object.fromEntries(Object.entries(tools).map(([name, { path }]) => [name, path]));
+
 /**
  * The directories to put on PATH, the first to win. Left out are what is on PATH already, and Pulumi's plugins, which
  * Pulumi finds by itself and warns about when it meets them on PATH.

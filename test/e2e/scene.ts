@@ -20,7 +20,7 @@ import { audit, type Finding } from "../../components/tenancy/audit.ts";
 import { compareSnapshots, type Snapshot, takeSnapshot } from "../../components/tenancy/outside.ts";
 import { down, environment, startServer, stopServer, type TlsOption, up } from "../../dev/platform/index.ts";
 import { send } from "../../dev/platform/processes.ts";
-import { ensureTools } from "../../dev/tools/index.ts";
+import { ensureTools, pathsOf } from "../../dev/tools/index.ts";
 import { Command, type Ended, processesWith } from "./command.ts";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -55,8 +55,7 @@ export class OwnPlatform {
   }
 
   static async up(options: TlsOption = {}): Promise<OwnPlatform> {
-    const found = Object.entries(await ensureTools({ log: () => {} }));
-    const tools = Object.fromEntries(found.map(([name, { path }]) => [name, path]));
+    const tools = pathsOf(await ensureTools({ log: () => {} }));
     const platform = new OwnPlatform(temporary("e2e-platform"), tools);
     try {
       await up({ home: platform.home, tools, ...options });

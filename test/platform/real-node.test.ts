@@ -14,12 +14,9 @@ import { assertNodePossible, down, environment, status, up } from "../../dev/pla
 import { cgroupOf } from "../../dev/platform/node/cgroups.ts";
 import { findProcess, findProcesses } from "../../dev/platform/processes.ts";
 import { until } from "../../dev/platform/wait.ts";
-import { ensureTools, nodeCatalog, type Tool, toolPath } from "../../dev/tools/index.ts";
+import { ensureTools, nodeCatalog, pathsOf, toolPath } from "../../dev/tools/index.ts";
 import { Project, ROOT, STACK } from "../e2e/scene.ts";
 import { skip } from "../support/skip.ts";
-
-const pathsOf = (tools: Record<string, Tool>) =>
-  Object.fromEntries(Object.entries(tools).map(([name, { path }]) => [name, path]));
 
 it("a real node is refused in one line where it cannot be", () => {
   // Whatever this machine lacks is said first.

@@ -10,7 +10,7 @@ import { issue, makeAuthority } from "../../dev/platform/certificates.ts";
 import * as platform from "../../dev/platform/index.ts";
 import { layout } from "../../dev/platform/layout.ts";
 import { ensureTls, tlsOf } from "../../dev/platform/tls.ts";
-import { ensureTools } from "../../dev/tools/index.ts";
+import { ensureTools, pathsOf } from "../../dev/tools/index.ts";
 import { Command } from "../e2e/command.ts";
 
 describe("the embedded platform's TLS mode", () => {
@@ -26,8 +26,7 @@ describe("the embedded platform's TLS mode", () => {
     new Command(tools.etcdctl ?? assert.fail(), args, { cwd: home, env }).ended;
 
   before(async () => {
-    const found = Object.entries(await ensureTools({ log: () => {} }));
-    tools = Object.fromEntries(found.map(([name, { path }]) => [name, path]));
+    tools = pathsOf(await ensureTools({ log: () => {} }));
   });
   after(async () => {
     await platform.down({ home });

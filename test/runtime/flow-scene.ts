@@ -10,7 +10,7 @@ import type { TopologySpec } from "../../components/plan/topology-spec.ts";
 import { until } from "../../components/stores/errors.ts";
 import { JetStream } from "../../components/stores/jetstream.ts";
 import { startServer, stopServer } from "../../dev/platform/index.ts";
-import { ensureTools } from "../../dev/tools/index.ts";
+import { ensureTools, pathsOf } from "../../dev/tools/index.ts";
 import { access, etcdOf, type Tenant } from "../tenancy/scene.ts";
 import { LINE, readNotes } from "./flow-notes.ts";
 import type { VertexSpec } from "./flow-process.ts";
@@ -46,8 +46,7 @@ export class FlowScene {
   /** Stops the platform's NATS meanwhile. */
   async withoutNats(during: () => Promise<unknown>): Promise<void> {
     const home = process.env.RINGFENCE_HOME ?? assert.fail("RINGFENCE_HOME is not set; run by npm test");
-    const found = Object.entries(await ensureTools({ log: () => {} }));
-    const tools = Object.fromEntries(found.map(([name, { path }]) => [name, path]));
+    const tools = pathsOf(await ensureTools({ log: () => {} }));
     await stopServer({ home, server: "nats" });
     try {
       await during();

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { EtcdSession } from "../../components/stores/etcd-session.ts";
 import { viewPrefix } from "../../components/stores/etcd-view.ts";
 import { startServer, stopServer } from "../../dev/platform/index.ts";
-import { ensureTools } from "../../dev/tools/index.ts";
+import { ensureTools, pathsOf } from "../../dev/tools/index.ts";
 import type { Client } from "../../runtime/index.ts";
 import { etcdClient } from "../support/etcd.ts";
 import { access, etcdOf } from "../tenancy/scene.ts";
@@ -20,9 +20,7 @@ describe("an outage of etcd or NATS under load", () => {
 
   /** Stops one of the platform's servers for a while. */
   const outage = async (server: "etcd" | "nats", during: () => Promise<unknown>) => {
-    const tools = Object.fromEntries(
-      Object.entries(await ensureTools({ log: () => {} })).map(([name, { path }]) => [name, path]),
-    );
+    const tools = pathsOf(await ensureTools({ log: () => {} }));
     await stopServer({ home, server });
     try {
       await during();

@@ -22,7 +22,7 @@ import { down, startServer, status } from "../../dev/platform/index.ts";
 import { layout } from "../../dev/platform/layout.ts";
 import { freePort } from "../../dev/platform/ports.ts";
 import { clientTls, ensureTls, tlsOf } from "../../dev/platform/tls.ts";
-import { ensureTools } from "../../dev/tools/index.ts";
+import { ensureTools, pathsOf } from "../../dev/tools/index.ts";
 import { serve } from "../../runtime/index.ts";
 import { Kubelet } from "../support/kubelet.ts";
 import { provision, type Tenant } from "../tenancy/scene.ts";
@@ -185,9 +185,7 @@ describe("TLS to the stores behind a port-forward", () => {
   };
 
   before(async () => {
-    const tools = Object.fromEntries(
-      Object.entries(await ensureTools({ log: () => {} })).map(([name, { path }]) => [name, path]),
-    );
+    const tools = pathsOf(await ensureTools({ log: () => {} }));
     ensureTls(home);
     for (const server of ["etcd", "nats"]) await startServer({ home, tools, server });
     const { endpoints } = await status({ home });

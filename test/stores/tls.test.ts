@@ -17,7 +17,7 @@ import { down, startServer, status } from "../../dev/platform/index.ts";
 import { layout } from "../../dev/platform/layout.ts";
 import { freePort } from "../../dev/platform/ports.ts";
 import { clientTls, ensureTls, tlsOf } from "../../dev/platform/tls.ts";
-import { ensureTools } from "../../dev/tools/index.ts";
+import { ensureTools, pathsOf } from "../../dev/tools/index.ts";
 
 const text = (path: string) => readFileSync(path, "utf8");
 const texts = ({ cert, key }: Certificate) => ({ cert: text(cert), key: text(key) });
@@ -45,8 +45,7 @@ describe("TLS to the stores", () => {
   let places: { etcd: string; nats: string };
 
   before(async () => {
-    const found = Object.entries(await ensureTools({ log: () => {} }));
-    tools = Object.fromEntries(found.map(([name, { path }]) => [name, path]));
+    tools = pathsOf(await ensureTools({ log: () => {} }));
     ensureTls(home);
     mkdirSync(foreign);
     makeAuthority(foreign);
