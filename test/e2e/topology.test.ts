@@ -4,6 +4,7 @@
  * its vertices' phases and replicas are decided in several places. Here everything comes from the spec.
  */
 import assert from "node:assert/strict";
+import { rmSync } from "node:fs";
 import { connect, credsAuthenticator } from "nats";
 import { PHASE_ANNOTATION } from "../../components/plan/labels.ts";
 import { topologyOf } from "../../components/plan/topology.ts";
@@ -44,6 +45,7 @@ describe("a pipeline's topology and lifecycle (articles 003 and 004)", () => {
     outside = await snapshot(env);
     directory = temporary("e2e-flow");
   });
+  after(() => rmSync(directory, { recursive: true, maxRetries: 10 }));
   beforeEach(async () => {
     notes = `${directory}/${Math.random()}`;
     project = new Project(env, { pipelines: {} });
