@@ -108,5 +108,12 @@ function holderOf(port: number): string {
   return "another user's process";
 }
 
-/** A port for a server that is started now, for as long as whoever asks for it runs. */
-export const freePort = (): Promise<number> => choosePort(PASSING);
+/** Those that this process was given: their servers may not listen yet. */
+const given: number[] = [];
+
+/** A port for a server that is started now, for as long as whoever asks for it runs: another one each time. */
+export async function freePort(): Promise<number> {
+  const port = await choosePort(PASSING, given);
+  given.push(port);
+  return port;
+}

@@ -55,10 +55,7 @@ export class OwnEtcd {
 
   /** @param flags of etcd; client URLs among them are listened at beside `endpoint` */
   static async start(...flags: string[]): Promise<OwnEtcd> {
-    const port = await freePort();
-    let peer = await freePort();
-    while (peer === port) peer = await freePort();
-    const etcd = new OwnEtcd(port, peer, flags);
+    const etcd = new OwnEtcd(await freePort(), await freePort(), flags);
     await etcd.start();
     return etcd;
   }
